@@ -1,0 +1,132 @@
+"""Order: carts, orders and the checkout process. Process layer."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from chassis.discovery import Api, Layer
+from chassis.messaging.message import Event
+from contracts.product import Currency, Quantity
+
+api = Api("order", Layer.PROCESS)
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands; `order/saga.py` holds the table of its moves."""
+
+    PLACED = "placed"
+    RESERVED = "reserved"
+    CONFIRMED = "confirmed"
+    WITHDRAWING = "withdrawing"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    REFUNDED = "refunded"
+
+
+class OrderLine(BaseModel, frozen=True):
+    """So many of one product, at the price it had in `product_version`."""
+
+    product_id: UUID
+    product_version: int
+    name: str
+    quantity: Quantity
+    price_cents: int
+
+
+class OrderView(BaseModel):
+    """An order. `total_cents` = sum of quantity times price, plus `shipping_cents`."""
+
+    order_id: UUID
+    version: int
+    status: OrderStatus
+    reason: str | None
+    customer_id: UUID
+    lines: list[OrderLine]
+    shipping_cents: int
+    total_cents: int
+    currency: Currency
+    placed_at: datetime
+
+
+class OrderEvent(Event, key="order_id"):
+    """The full state of an order after a move; the highest version wins."""
+
+    order_id: UUID
+    version: int
+    status: OrderStatus
+    reason: str | None
+    customer_id: UUID
+    lines: list[OrderLine]
+    shipping_cents: int
+    total_cents: int
+    currency: Currency
+    placed_at: datetime
+
+
+class OrderPlaced(OrderEvent, wire_type="order.order_placed.v1"):
+    """A customer checked out; nothing is promised yet."""
+
+
+class OrderReserved(OrderEvent, wire_type="order.order_reserved.v1"):
+    """The goods are held; the payment is asked for."""
+
+
+class OrderConfirmed(OrderEvent, wire_type="order.order_confirmed.v1"):
+    """Goods and money are held: the order will be sent."""
+
+
+class OrderWithdrawing(OrderEvent, wire_type="order.order_withdrawing.v1"):
+    """Shipping is asked to stop the parcel; nothing else is undone yet."""
+
+
+class OrderCancelling(OrderEvent, wire_type="order.order_cancelling.v1"):
+    """What was held is being given back."""
+
+
+class OrderCancelled(OrderEvent, wire_type="order.order_cancelled.v1"):
+    """Nothing is held any more; `reason` says what ended it."""
+
+
+class OrderShipped(OrderEvent, wire_type="order.order_shipped.v1"):
+    """The goods are on their way."""
+
+
+class OrderDelivered(OrderEvent, wire_type="order.order_delivered.v1"):
+    """The goods have arrived."""
+
+
+class CartLine(BaseModel):
+    """A line of a cart, priced when it was put there."""
+
+    product_id: UUID
+    product_version: int
+    name: str
+    quantity: Quantity
+    price_cents: int
+
+
+class CartView(BaseModel):
+    """The open cart of a customer."""
+
+    lines: list[CartLine]
+    total_cents: int
+    currency: Currency
+
+
+class PutCartLine(BaseModel, extra="forbid"):
+    """Set how many of a product are in the cart."""
+
+    quantity: Quantity
+
+
+class PlaceOrder(BaseModel, extra="forbid"):
+    """Check out the open cart. `total_cents`, when given, is the total the customer saw."""
+
+    address_id: UUID
+    payment_token: str
+    total_cents: int | None = None

@@ -1,0 +1,49 @@
+"""Shipping: shipments and what the carrier says of them. System layer."""
+
+from uuid import UUID
+
+from chassis.discovery import Api, Layer
+from chassis.messaging.message import Command, Event
+from contracts.product import Line
+
+api = Api("shipping", Layer.SYSTEM)
+
+
+class CreateShipment(Command, wire_type="shipping.create_shipment.v1", key="order_id"):
+    """Send the lines to the address. Answered by ShipmentDispatched or ShipmentRejected."""
+
+    order_id: UUID
+    address_id: UUID
+    lines: list[Line]
+
+
+class CancelShipment(Command, wire_type="shipping.cancel_shipment.v1", key="order_id"):
+    """Stop it if it has not left. Answered by ShipmentCancelled, or by ShipmentDispatched if it has."""
+
+    order_id: UUID
+
+
+class ShipmentRejected(Event, wire_type="shipping.shipment_rejected.v1", key="order_id"):
+    """The carrier does not take it; nothing will be sent."""
+
+    order_id: UUID
+    reason: str
+
+
+class ShipmentDispatched(Event, wire_type="shipping.shipment_dispatched.v1", key="order_id"):
+    """The goods have left. Always announced before delivered."""
+
+    order_id: UUID
+    tracking_code: str
+
+
+class ShipmentCancelled(Event, wire_type="shipping.shipment_cancelled.v1", key="order_id"):
+    """Nothing was and nothing will be sent; a later CreateShipment is refused."""
+
+    order_id: UUID
+
+
+class ShipmentDelivered(Event, wire_type="shipping.shipment_delivered.v1", key="order_id"):
+    """The goods have arrived."""
+
+    order_id: UUID
