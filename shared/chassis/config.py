@@ -1,0 +1,44 @@
+"""Typed settings from the environment: `ORDER_LOG_LEVEL` for one service, `LOG_LEVEL` for all."""
+
+from typing import Any, Literal
+
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What every service can be told. A service adds its own in a subclass."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    database_url: str
+    database_pool_size: int = 10
+    host: str = "127.0.0.1"
+    port: int = 8000
+    broker: Literal["kafka", "memory"] = "kafka"
+    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    discovery: Literal["static", "dns"] = "static"
+    service_key: str
+    token_issuer: str = "user"
+    request_timeout_seconds: float = 10
+    max_body_bytes: int = 1024 * 1024
+    consumer_batch: int = 100
+    outbox_history: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    otel_exporter_otlp_endpoint: str = ""
+    trace_ratio: float = 0.1
+
+    @classmethod
+    def of(cls, service: str, **values: Any) -> "Settings":
+        """Read the settings of one service. `values` win over the environment."""
+
+        class Named(cls):  # type: ignore[valid-type,misc]  # the prefix is known only now
+            @classmethod
+            def settings_customise_sources(
+                cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                own = EnvSettingsSource(settings_cls, env_prefix=f"{service.upper()}_")
+                return init_settings, own, EnvSettingsSource(settings_cls, env_prefix="")
+
+        named: Settings = Named(**values)
+        return named

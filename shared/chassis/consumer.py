@@ -1,0 +1,222 @@
+"""The consumer: a batch of messages is one transaction with their inbox rows, acknowledged after the commit.
+
+Transient trouble makes it wait and go on where it was. When a batch fails it goes one by one; what conflicts is
+retried, what still fails is poison and parked with its key, and later messages of that key wait behind it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from chassis import metrics, tracing
+from chassis.backoff import Backoff, wait
+from chassis.database import Database
+from chassis.logs import Trouble
+from chassis.messaging.broker import Broker, BrokerUnavailable
+from chassis.messaging.broker import Subscription as BrokerSubscription
+from chassis.messaging.message import Envelope, Message
+from chassis.subscriptions import Subscriptions, load
+from chassis.work import CONFLICT, OUTBOX, UnitOfWork, away
+
+logger = logging.getLogger(__name__)
+TRIES = 5
+
+_record = """
+WITH parked AS (
+    SELECT key FROM parked_keys WHERE consumer_group = $1 AND key = ANY($3::text[]) FOR SHARE
+), fresh AS (
+    INSERT INTO inbox (consumer_group, id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING id
+)
+SELECT (SELECT array_agg(id) FROM fresh) AS fresh, (SELECT array_agg(key) FROM parked) AS parked
+"""
+_columns = [column for column in OUTBOX if column != "shard"]
+_park_key = "INSERT INTO parked_keys (consumer_group, key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_park = f"""
+INSERT INTO parked_messages (consumer_group, reason, {", ".join(_columns)})
+VALUES ($1, $2, {", ".join(f"${number}" for number in range(3, len(_columns) + 3))})
+"""
+
+
+class Unreadable(Exception):
+    """The message is not what its type promises."""
+
+
+class Consumer:
+    """Handles the messages a service subscribes to, as the group of the service's name."""
+
+    def __init__(self, database: Database, broker: Broker, subscriptions: Subscriptions, batch: int) -> None:
+        self.trouble = Trouble("the broker or the database of the consumer", logger, "not subscribed yet")
+        self._database, self._broker, self._on = database, broker, subscriptions
+        self._group, self._limit = database.service, batch
+
+    async def run(self, stop: asyncio.Event) -> None:
+        backoff = Backoff()
+        while not stop.is_set():
+            subscription = None
+            try:
+                subscription = await self._broker.subscribe(self._on.topics, self._group)
+                self.trouble.ends()
+                await self._consume(subscription, stop, backoff)
+            except BrokerUnavailable as error:
+                self.trouble.begins(error)
+                await backoff.pause(stop)
+            finally:
+                if subscription is not None:
+                    await subscription.close()
+
+    async def _consume(self, subscription: BrokerSubscription, stop: asyncio.Event, backoff: Backoff) -> None:
+        while not stop.is_set():
+            receiving = asyncio.ensure_future(subscription.receive(self._limit))
+            stopping = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not receiving.done():
+                receiving.cancel()
+                await asyncio.wait({receiving})
+                return
+            batch = receiving.result()
+            while True:
+                try:
+                    await self.handle(batch)
+                    break
+                except Exception as error:
+                    if not away(error):
+                        raise
+                    self.trouble.begins(error)
+                    await backoff.pause(stop)
+                    if stop.is_set():
+                        return
+            await subscription.acknowledge()
+            self.trouble.ends()
+            backoff.reset()
+
+    async def handle(self, batch: Sequence[Envelope]) -> None:
+        """Apply a batch, each message once. Raises only when the database is away; nothing is lost then."""
+        wanted = [envelope for envelope in batch if not envelope.type or envelope.type in self._on.by_type]
+        for envelope in batch:
+            if envelope.type and envelope.type not in self._on.by_type:
+                metrics.skipped.labels(self._group, envelope.type).inc()
+        if not wanted:
+            return
+        try:
+            await self._apply(wanted)
+        except Exception as error:
+            if away(error):
+                raise
+            if not isinstance(error, CONFLICT):
+                logger.debug("a batch failed, going one by one", exc_info=error)
+            for envelope in wanted:
+                await self._apply_alone(envelope)
+
+    async def _apply_alone(self, envelope: Envelope) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self._apply([envelope])
+            except Exception as error:
+                if away(error):
+                    raise
+                if not isinstance(error, CONFLICT) or attempt == TRIES:
+                    return await self._park(envelope, error)
+                await wait(0.02 * 2**attempt)
+
+    async def _apply(self, envelopes: Sequence[Envelope]) -> None:
+        async with self._database.work() as work:
+            fresh, parked = await self._record(work, envelopes)
+            mine: list[tuple[Envelope, Message]] = []
+            for envelope in envelopes:
+                if envelope.id not in fresh:
+                    metrics.duplicates.labels(self._group).inc()
+                elif envelope.key in parked:
+                    await self._keep(work, envelope, "waits behind an earlier message of its key")
+                else:
+                    mine.append((envelope, self._read(envelope)))
+                fresh.discard(envelope.id)
+            await self.run_handlers(work, mine)
+
+    async def _record(self, work: UnitOfWork, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
+        ids, keys = [envelope.id for envelope in envelopes], sorted({envelope.key for envelope in envelopes})
+        (row,) = await work.execute(_record, self._group, ids, keys)
+        return set(row["fresh"] or ()), set(row["parked"] or ())
+
+    def _read(self, envelope: Envelope) -> Message:
+        if not envelope.type:
+            raise Unreadable("the envelope's headers could not be read")
+        try:
+            return self._on.by_type[envelope.type].type.model_validate_json(envelope.body)
+        except ValidationError as error:
+            raise Unreadable(f"{error.error_count()} fields do not fit: {error.errors(include_url=False)}") from error
+
+    async def run_handlers(self, work: UnitOfWork, messages: Sequence[tuple[Envelope, Message]]) -> None:
+        """Load what all the messages need, then handle them one after another."""
+        by_type = self._on.by_type
+        await load(work, [(message, by_type[envelope.type].needs) for envelope, message in messages])
+        for envelope, message in messages:
+            work.cause = envelope
+            with tracing.span(
+                self._group,
+                f"process {envelope.type}",
+                SpanKind.CONSUMER,
+                parent=envelope.traceparent,
+                links=[messages[0][0].traceparent] if messages[0][0] is not envelope else (),
+                attributes={"messaging.message.id": str(envelope.id), "messaging.message.key": envelope.key},
+            ):
+                by_type[envelope.type].handler(message, work)
+            metrics.handled.labels(self._group, envelope.type).inc()
+
+    async def _park(self, envelope: Envelope, error: Exception) -> None:
+        logger.error(
+            "a message is parked",
+            extra={"type": envelope.type, "key": envelope.key, "message_id": str(envelope.id)},
+            exc_info=error,
+        )
+        metrics.parked.labels(self._group, envelope.type).inc()
+        async with self._database.work() as work:
+            fresh, _ = await self._record(work, [envelope])
+            if fresh:
+                await self._keep(work, envelope, repr(error))
+
+    async def _keep(self, work: UnitOfWork, envelope: Envelope, reason: str) -> None:
+        await work.execute(_park_key, self._group, envelope.key)
+        await work.execute(_park, self._group, reason, *(getattr(envelope, column) for column in _columns))
+
+    # What operators do with parked messages.
+
+    async def parked(self) -> list[dict[str, object]]:
+        """The parked messages, oldest first."""
+        sql = """
+            SELECT key, id, type, source, time, reason, parked_at, convert_from(body, 'UTF8') AS body
+            FROM parked_messages WHERE consumer_group = $1 ORDER BY position
+        """
+        async with self._database.work() as work:
+            return [dict(row) for row in await work.execute(sql, self._group)]
+
+    async def replay(self, key: str) -> int:
+        """Handle the parked messages of a key in order, each in its own transaction. Stops at one that still fails."""
+        replayed = 0
+        while await self._replay_first(key):
+            replayed += 1
+        return replayed
+
+    async def _replay_first(self, key: str) -> bool:
+        lock = "SELECT key FROM parked_keys WHERE consumer_group = $1 AND key = $2 FOR UPDATE"
+        take = f"""
+            DELETE FROM parked_messages WHERE position = (
+                SELECT min(position) FROM parked_messages WHERE consumer_group = $1 AND key = $2
+            ) RETURNING {", ".join(_columns)}
+        """
+        free = """
+            DELETE FROM parked_keys k WHERE consumer_group = $1 AND key = $2 AND NOT EXISTS
+            (SELECT FROM parked_messages m WHERE m.consumer_group = k.consumer_group AND m.key = k.key)
+        """
+        async with self._database.work() as work:
+            if not await work.execute(lock, self._group, key):
+                return False
+            if taken := await work.execute(take, self._group, key):
+                envelope = Envelope(**dict(taken[0]))
+                await self.run_handlers(work, [(envelope, self._read(envelope))])
+            await work.execute(free, self._group, key)
+            return bool(taken)

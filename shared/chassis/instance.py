@@ -1,0 +1,142 @@
+"""One service with its parts wired together, ready to run in a role."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine
+from contextlib import nullcontext
+from typing import Any
+
+import httpx
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from chassis import logs, tracing
+from chassis.backoff import Backoff
+from chassis.config import Settings
+from chassis.consumer import Consumer
+from chassis.database import Database
+from chassis.discovery import Discovery, DnsDiscovery, StaticDiscovery
+from chassis.due import Sweeper
+from chassis.history import keep_short
+from chassis.logs import Trouble
+from chassis.messaging.broker import Broker
+from chassis.messaging.kafka import KafkaBroker
+from chassis.migrate import migrate
+from chassis.operations import operations
+from chassis.outbox import Relay
+from chassis.service import Runtime, Service
+from chassis.web import application
+from chassis.work import away
+
+logger = logging.getLogger(__name__)
+ROLES = ("api", "consumer", "relay", "migrate", "all")
+STOP_SECONDS = 7  # of the ten that a stop may take
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+class Instance:
+    """What runs of a service in this process."""
+
+    def __init__(self, service: Service, settings: Settings, broker: Broker | None = None) -> None:
+        self.service, self.settings = service, settings
+        self.stop = asyncio.Event()
+        self.database = Database(service.name, settings)
+        self.broker: Broker = broker or KafkaBroker(settings.kafka_bootstrap_servers, service.name)
+        discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
+        self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient())
+        self.consumer = Consumer(self.database, self.broker, service.subscriptions, settings.consumer_batch)
+        self.sweepers = [Sweeper(self.database, entry, self.runtime) for entry in service.due.entries]
+        self.relay: Relay | None = None
+        self._schema = Trouble("the database to migrate", logger, "not migrated yet")
+        self._relay_stop = asyncio.Event()
+
+    async def run(self, role: str) -> None:
+        """Run until `stop` is set, then finish what is under way."""
+        logs.service_name.set(self.service.name)
+        settings = self.settings
+        tracing.configure(self.service.name, settings.otel_exporter_otlp_endpoint, settings.trace_ratio)
+        troubles = {}
+        if role in ("migrate", "all"):
+            troubles["schema"] = self._schema
+        if role in ("consumer", "all") and self.service.subscriptions.by_type:
+            troubles["consumer"] = self.consumer.trouble
+        if role in ("relay", "all"):
+            self.relay = Relay(self.database, self.broker, settings.outbox_history)
+            troubles["relay"] = self.relay.trouble
+        app = application(self.runtime, operations(self.runtime, self.consumer, troubles, self.stop))
+        listener = socket.create_server((settings.host, settings.port))
+        try:
+            async with asyncio.TaskGroup() as parts:
+                serving = parts.create_task(self._serve(Server(_uvicorn(app)), listener))
+                if role in ("all", "migrate"):
+                    await self._migrate()
+                if role != "migrate":
+                    await self._run_parts(parts, role)
+                    await serving
+                self.stop.set()
+        finally:
+            await self.runtime.http.aclose()
+            await self.broker.close()
+            await self.database.close()
+            tracing.flush(self.service.name)
+
+    async def _run_parts(self, parts: asyncio.TaskGroup, role: str) -> None:
+        """Publishing ends last, so that what the others committed leaves in this life."""
+        working: list[Coroutine[Any, Any, None]] = []
+        if role in ("consumer", "all"):
+            if self.service.subscriptions.by_type:
+                working.append(self.consumer.run(self.stop))
+            working += [sweeper.run(self.stop) for sweeper in self.sweepers]
+            working.append(keep_short(self.database, self.stop))
+        tasks = [parts.create_task(work) for work in working]
+        relaying = parts.create_task(self.relay.run(self._relay_stop)) if self.relay else None
+        await self.stop.wait()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+        self._relay_stop.set()
+        if relaying is not None:
+            await asyncio.wait([relaying], timeout=1)
+            relaying.cancel()
+
+    async def _serve(self, server: Server, listener: socket.socket) -> None:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await self.stop.wait()
+        server.should_exit = True
+        await serving
+
+    async def _migrate(self) -> None:
+        backoff = Backoff()
+        while not self.stop.is_set():
+            try:
+                await migrate(self.service, self.settings.database_url)
+                return self._schema.ends()
+            except (OSError, SQLAlchemyError) as error:
+                if not _away(error):
+                    raise
+                self._schema.begins(error)
+                await backoff.pause(self.stop)
+
+
+def _away(error: BaseException | None) -> bool:
+    """SQLAlchemy wraps what asyncpg raised, twice."""
+    return error is not None and (away(error) or _away(error.__cause__))
+
+
+def _uvicorn(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=STOP_SECONDS - 2,
+        server_header=False,
+    )

@@ -1,0 +1,72 @@
+"""The broker of one process: for tests, and for the whole shop without a broker."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Sequence
+
+from chassis.messaging.message import Envelope
+
+Delivery = tuple[Envelope, asyncio.Future[None]]
+
+
+class MemoryBroker:
+    """Publishing returns when every group has acknowledged, so the outbox is what survives a crash."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[str, MemorySubscription]] = defaultdict(dict)
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+        deliveries = []
+        for envelope in envelopes:
+            for subscription in self._groups[envelope.topic].values():
+                acknowledged = asyncio.get_running_loop().create_future()
+                subscription.deliver(envelope, acknowledged)
+                deliveries.append(acknowledged)
+        if deliveries:
+            await asyncio.wait(deliveries)
+
+    async def subscribe(self, topics: Sequence[str], group: str) -> "MemorySubscription":
+        earlier = next((self._groups[topic][group] for topic in topics if group in self._groups[topic]), None)
+        if earlier is not None and not earlier.closed:
+            raise ValueError(f"the memory broker has one consumer per group, and {group} has joined already")
+        subscription = earlier or MemorySubscription()
+        subscription.closed = False
+        for topic in topics:
+            self._groups[topic][group] = subscription
+        return subscription
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+class MemorySubscription:
+    """The one consumer of a group. It outlives its closing, so that nothing published meanwhile is missed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._waiting: deque[Delivery] = deque()
+        self._received: list[Delivery] = []
+        self._arrived = asyncio.Event()
+
+    def deliver(self, envelope: Envelope, acknowledged: asyncio.Future[None]) -> None:
+        self._waiting.append((envelope, acknowledged))
+        self._arrived.set()
+
+    async def receive(self, limit: int) -> list[Envelope]:
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        while self._waiting and len(self._received) < limit:
+            self._received.append(self._waiting.popleft())
+        return [envelope for envelope, _ in self._received]
+
+    async def acknowledge(self) -> None:
+        for _, acknowledged in self._received:
+            if not acknowledged.done():
+                acknowledged.set_result(None)
+        self._received.clear()
+
+    async def close(self) -> None:
+        self._waiting.extendleft(reversed(self._received))
+        self._received.clear()
+        self.closed = True

@@ -1,0 +1,11 @@
+"""What is counted, for Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+requests = Histogram("http_request_seconds", "Requests answered", ["service", "method", "route", "status"])
+handled = Counter("messages_handled", "Messages handled", ["service", "type"])
+skipped = Counter("messages_skipped", "Messages of a type that is not subscribed to", ["service", "type"])
+duplicates = Counter("messages_duplicate", "Messages that had been handled before", ["service"])
+parked = Counter("messages_parked", "Messages that could not be handled", ["service", "type"])
+published = Counter("messages_published", "Messages handed to the broker", ["service"])
+outbox_age = Gauge("outbox_age_seconds", "Age of the oldest message published last", ["service"])

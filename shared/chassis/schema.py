@@ -1,0 +1,92 @@
+"""The chassis' own tables in every service's database, called by the service's first migration."""
+
+from alembic import op
+
+VERSION_1 = """
+CREATE TABLE outbox (
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    shard smallint NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    id uuid NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    time timestamptz NOT NULL,
+    body bytea NOT NULL,
+    correlation_id text NOT NULL,
+    causation_id text,
+    traceparent text
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE TABLE outbox_history (LIKE outbox, published_at timestamptz NOT NULL DEFAULT now())
+    PARTITION BY RANGE (published_at);
+CREATE TABLE outbox_history_rest PARTITION OF outbox_history DEFAULT;
+CREATE INDEX ON outbox_history (key, position);
+
+CREATE TABLE inbox (
+    consumer_group text NOT NULL,
+    id uuid NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (consumer_group, id)
+);
+CREATE INDEX ON inbox USING brin (received_at);
+
+CREATE TABLE parked_keys (
+    consumer_group text NOT NULL,
+    key text NOT NULL,
+    PRIMARY KEY (consumer_group, key)
+);
+CREATE TABLE parked_messages (
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    id uuid NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    time timestamptz NOT NULL,
+    body bytea NOT NULL,
+    correlation_id text NOT NULL,
+    causation_id text,
+    traceparent text,
+    reason text NOT NULL,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    FOREIGN KEY (consumer_group, key) REFERENCES parked_keys
+);
+CREATE INDEX ON parked_messages (consumer_group, key, position);
+
+CREATE TABLE idempotency_keys (
+    caller text NOT NULL,
+    key text NOT NULL,
+    body_hash bytea NOT NULL,
+    status int,
+    headers jsonb,
+    answer bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (caller, key)
+);
+CREATE INDEX ON idempotency_keys USING brin (created_at);
+"""
+
+
+def upgrade_v1() -> None:
+    """Outbox with history, inbox, parked messages, idempotency keys."""
+    script(VERSION_1)
+
+
+def script(sql: str) -> None:
+    """Run statements one by one, as the driver wants it; each ends with a semicolon at the end of a line."""
+    for statement in sql.split(";\n"):
+        if statement.strip():
+            op.execute(statement)
+
+
+TABLES = {
+    "outbox",
+    "outbox_history",
+    "outbox_history_rest",
+    "inbox",
+    "parked_keys",
+    "parked_messages",
+    "idempotency_keys",
+}

@@ -1,0 +1,77 @@
+"""What a service is: the declaration in its `main.py`, and what it holds while it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+
+import httpx
+from fastapi import APIRouter
+
+from chassis.auth import Tokens
+from chassis.client import ServiceClient
+from chassis.config import Settings
+from chassis.database import Database
+from chassis.discovery import Api, Discovery
+from chassis.due import Due
+from chassis.subscriptions import Subscriptions
+
+
+@dataclass(frozen=True)
+class Service:
+    """The table of contents of a service.
+
+    `calls` are the APIs it may call, none of a layer above; `hooks` the path of its signed webhooks, if it has any.
+    """
+
+    api: Api
+    routers: Sequence[APIRouter] = ()
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
+    due: Due = field(default_factory=Due)
+    calls: Sequence[Api] = ()
+    settings: type[Settings] = Settings
+    models: ModuleType | None = None
+    hooks: str | None = None
+
+    def __post_init__(self) -> None:
+        for api in self.calls:
+            if api.layer > self.api.layer:
+                raise ValueError(f"{self.api.name} may not call {api.name}: calls go down, not up")
+
+    @property
+    def name(self) -> str:
+        return self.api.name
+
+
+@cache
+def installed() -> dict[str, Service]:
+    """Every service in this environment, from the entry points of the group `services`."""
+    return {entry.name: entry.load() for entry in sorted(entry_points(group="services"))}
+
+
+class Runtime:
+    """What a running service holds: settings, database, and ways to call others."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        database: Database,
+        discovery: Discovery,
+        http: httpx.AsyncClient,
+    ) -> None:
+        self.service, self.settings, self.database = service, settings, database
+        self.http = http
+        self.tokens = Tokens(settings.token_issuer, settings.service_key, discovery, http)
+        self._discovery = discovery
+        self._clients: dict[tuple[Api, bool], ServiceClient] = {}
+
+    def client(self, api: Api, *, as_service: bool = False) -> ServiceClient:
+        """A client that passes on the caller's token, or speaks for this service itself."""
+        if api not in self.service.calls:
+            raise ValueError(f"{self.service.name} does not declare that it calls {api.name}")
+        if (api, as_service) not in self._clients:
+            key = self.settings.service_key if as_service else None
+            self._clients[api, as_service] = ServiceClient(self.service.name, api, self._discovery, self.http, key)
+        return self._clients[api, as_service]

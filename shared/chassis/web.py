@@ -1,0 +1,218 @@
+"""The HTTP side: each request is one transaction, committed before its answer leaves, and every error is a problem."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from opentelemetry.trace import SpanKind
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import client, errors, logs, metrics, tracing
+from chassis.auth import Token
+from chassis.errors import Problem
+from chassis.idempotency import AnsweredBefore, Idempotency
+from chassis.service import Runtime as _Runtime
+from chassis.work import CONFLICT, UnitOfWork, away
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+def _runtime(request: Request) -> _Runtime:
+    return cast(_Runtime, request.app.state.runtime)
+
+
+def _work(request: Request) -> UnitOfWork:
+    return cast(UnitOfWork, request.state.work)
+
+
+async def _caller(request: Request, _: Annotated[Any, Depends(HTTPBearer(auto_error=False))] = None) -> Token:
+    scheme, _, raw = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not raw:
+        raise errors.Unauthenticated()
+    return await _runtime(request).tokens.verify(raw)
+
+
+Runtime = Annotated[_Runtime, Depends(_runtime)]
+Work = Annotated[UnitOfWork, Depends(_work)]
+Caller = Annotated[Token, Depends(_caller)]
+Staff = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("staff"))]
+Operator = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("operator"))]
+ServiceCaller = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("service"))]
+IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+class Page(BaseModel, Generic[T]):
+    """A part of a list. `next_cursor` leads to the next part, and is null at the end."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class Transaction(APIRoute):
+    """A route whose unit of work is committed when the answer is made and before it is sent."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            async with _runtime(request).database.work() as work:
+                work.correlation_id = client.request_id.get()
+                request.state.work = work
+                key = request.headers.get("idempotency-key") if request.method == "POST" else None
+                if not key:
+                    return await answer(request)
+                return await _answer_once(request, key, work, answer)
+
+        return handle
+
+
+async def _answer_once(
+    request: Request, key: str, work: UnitOfWork, answer: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """Two requests with one key may race: the one that loses gets the winner's answer, also where it found trouble."""
+    caller = (await _caller(request)).subject
+    once = Idempotency(key, caller, request, await request.body())
+    if (first := await once.first_answer(work)) is not None:
+        return first
+    work.before_begin = lambda: once.claim(work)
+    try:
+        response = await answer(request)
+    except (Problem, AnsweredBefore):
+        await work.undo()
+        if (first := await once.first_answer(work)) is not None:
+            return first
+        raise
+    await once.keep(work, response)
+    return response
+
+
+class Router(APIRouter):
+    """An APIRouter of transactions."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=Transaction, **options)
+
+
+class Requests:
+    """Around every request: its trace, deadline, caller and size, its metrics, and what nobody else caught."""
+
+    def __init__(self, app: ASGIApp, runtime: _Runtime) -> None:
+        self._app, self._runtime = app, runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        settings, service = self._runtime.settings, self._runtime.service.name
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        started, status = time.monotonic(), 0
+        logs.service_name.set(service)
+        client.authorization.set(headers.get("authorization"))
+        client.request_id.set(headers.get("x-request-id"))
+        seconds = min(_milliseconds(headers.get(client.DEADLINE_HEADER)), settings.request_timeout_seconds)
+        client.deadline.set(started + seconds)
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        name = f"{scope['method']} {scope['path']}"
+        with tracing.span(service, name, SpanKind.SERVER, headers.get("traceparent")) as span:
+            try:
+                limited = _Limited(receive, settings.max_body_bytes, headers.get("content-length", ""))
+                async with asyncio.timeout(seconds):
+                    await self._app(scope, limited, note_status)
+            except Exception as error:
+                if status:
+                    raise
+                await problem_of(error).response()(scope, receive, note_status)
+            span.set_attribute("http.response.status_code", status)
+        route = getattr(scope.get("route"), "path", "-")
+        metrics.requests.labels(service, scope["method"], route, status).observe(time.monotonic() - started)
+
+
+class _Limited:
+    """Receives a body up to a limit."""
+
+    def __init__(self, receive: Receive, limit: int, announced: str) -> None:
+        self._receive, self._limit = receive, limit
+        self._bytes = int(announced) if announced.isdigit() else 0
+
+    async def __call__(self) -> Message:
+        if self._bytes > self._limit:
+            raise errors.BodyTooLarge()
+        message = await self._receive()
+        if not self._bytes or self._bytes < 0:
+            self._bytes -= len(message.get("body", b""))
+            if -self._bytes > self._limit:
+                raise errors.BodyTooLarge()
+        return message
+
+
+def _milliseconds(header: str | None) -> float:
+    """As seconds; without the header, as long as we let it."""
+    return int(header) / 1000 if header and header.isdigit() else float("inf")
+
+
+def problem_of(error: Exception) -> Problem:
+    """Every error as a problem; what is ours to mend is logged here, once."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        return {404: errors.NotFound, 405: errors.MethodNotAllowed}.get(error.status_code, errors.InvalidInput)()
+    if isinstance(error, TimeoutError):
+        return errors.TimedOut()
+    if isinstance(error, CONFLICT):
+        return errors.Conflict()
+    if away(error):
+        logger.warning("the database was away for a request", extra={"error": repr(error)})
+        return errors.Unavailable(retry_after=1)
+    logger.error("a request failed", exc_info=error)
+    return Problem()
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(it["type"] == "json_invalid" for it in found):
+        return errors.InvalidJson()
+    fields = [
+        {
+            "field": ".".join(str(part) for part in it["loc"][1:]) or str(it["loc"][0]),
+            "code": it["type"],
+            "detail": it["msg"],
+        }
+        for it in found
+    ]
+    return errors.InvalidInput(errors=fields)
+
+
+async def _render(request: Request, error: Exception) -> Response:
+    return problem_of(error).response()
+
+
+def application(runtime: _Runtime, *more: APIRouter) -> FastAPI:
+    """The ASGI application of a service."""
+    service = runtime.service
+    app = FastAPI(title=service.name, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    app.state.runtime = runtime
+    for router in [*service.routers, *more]:
+        app.include_router(router)
+    for kind in (Problem, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _render)
+    app.add_middleware(Requests, runtime=runtime)
+    return app

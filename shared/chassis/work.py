@@ -1,0 +1,343 @@
+"""The unit of work: one transaction that loads and locks rows, finds what changed and writes it with its messages.
+
+Rows are SQLModel tables used as plain objects. `lock` loads them in one statement, `get` and `all` find them again,
+and at the end all inserts, updates, deletes and outbox rows leave in one statement (`unnest` of arrays). Only this
+file commits.
+"""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
+
+import asyncpg
+from sqlalchemy import Select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from chassis import tracing
+from chassis.messaging.message import Envelope, Message
+from chassis.tables import DIALECT, Json, Table, build, new_id, shape
+
+T = TypeVar("T", bound=Table)
+S = TypeVar("S")
+
+# The database or the way to it is away: the same work may succeed later.
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DiskFullError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.UndefinedTableError,
+)
+
+
+def away(error: BaseException) -> bool:
+    """Whether the database is away. A value it cannot take is an InterfaceError too, and no reason to wait."""
+    return isinstance(error, AWAY) and not isinstance(error, ValueError)
+
+
+# Somebody else was in the way: the same work may succeed at once.
+CONFLICT = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.UniqueViolationError,
+)
+
+
+class MessageTooLarge(Exception):
+    """A message is over the limit of the broker. Raised before anything is written."""
+
+
+MAX_MESSAGE_BYTES = 256 * 1024
+
+
+@lru_cache(maxsize=500)
+def compiled(statement: Select[*tuple[Any, ...]] | SelectOfScalar[Any]) -> tuple[str, list[str], dict[str, Any], Any]:
+    """SQL text, names of its parameters in order, their defaults, and the table that a row is (None: plain values)."""
+    text = statement.compile(dialect=DIALECT)
+    described = statement.column_descriptions
+    entity = described[0]["expr"] if len(described) == 1 else None
+    is_table = isinstance(entity, type) and issubclass(entity, Table)
+    return text.string, list(text.positiontup or []), dict(text.params), entity if is_table else None
+
+
+class Cause(NamedTuple):
+    """What made something happen: an envelope, or what a row remembers of one."""
+
+    id: str
+    correlation_id: str
+    traceparent: str | None
+
+
+class Connections(Protocol):
+    """Where a unit of work gets its connection from."""
+
+    service: str
+    settings: Any
+
+    async def acquire(self) -> "asyncpg.Connection[Any]": ...
+    async def give_back(self, connection: "asyncpg.Connection[Any]") -> None: ...
+
+
+class UnitOfWork:
+    """One transaction. Handlers use `get`, `all`, `add`, `remove` and `send`; routes also `lock`, `fetch` and `one`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self.cause: Envelope | Cause | None = None
+        self.correlation_id: str | None = None
+        self.before_begin: Callable[[], Awaitable[None]] | None = None
+        self._connections = connections
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._transaction: Any = None
+        self._now: datetime | None = None
+        self._rows: dict[type[Table], dict[tuple[Any, ...], Table]] = defaultdict(dict)
+        self._loaded: dict[type[Table], dict[tuple[Any, ...], dict[str, Any]]] = defaultdict(dict)
+        self._messages: list[Envelope] = []
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the service, as its subclass of Settings."""
+        return self._connections.settings
+
+    @property
+    def now(self) -> datetime:
+        """The database's time of this transaction. It is known once something was locked."""
+        if self._now is None:
+            raise RuntimeError("the transaction has not begun: lock a row or await begin() first")
+        return self._now
+
+    def get(self, table: type[T], *key: Any) -> T | None:
+        """The row with this primary key among those locked or added in this work."""
+        return cast(T | None, self._rows[table].get(key))
+
+    def all(self, table: type[T], **equal: Any) -> list[T]:
+        """The rows with these values among those locked or added in this work."""
+        rows = cast(Iterable[T], self._rows[table].values())
+        return [row for row in rows if all(getattr(row, name) == value for name, value in equal.items())]
+
+    def add(self, row: T) -> T:
+        self._rows[type(row)][shape(type(row)).identity(row)] = row
+        return row
+
+    def remove(self, row: Table) -> None:
+        del self._rows[type(row)][shape(type(row)).identity(row)]
+
+    def send(self, *messages: Message) -> None:
+        """Let messages leave with the commit, in this order."""
+        for message in messages:
+            body = message.model_dump_json().encode()
+            if len(body) > MAX_MESSAGE_BYTES:
+                raise MessageTooLarge(f"{message.wire_type} {message.key}: {len(body)} of {MAX_MESSAGE_BYTES} bytes")
+            id, cause = new_id(), self.cause
+            self._messages.append(
+                Envelope(
+                    topic=message.topic,
+                    key=message.key,
+                    id=id,
+                    type=message.wire_type,
+                    source=self._connections.service,
+                    time=self.now,
+                    body=body,
+                    correlation_id=cause.correlation_id if cause else self.correlation_id or str(id),
+                    causation_id=str(cause.id) if cause else None,
+                    traceparent=tracing.traceparent() or (cause.traceparent if cause else None),
+                )
+            )
+
+    def origin(self) -> dict[str, Any] | None:
+        """What a row keeps in its column `cause` (JSONB), so that what is done about it later stays in the trace."""
+        cause, parent = self.cause, tracing.traceparent()
+        if cause is None and self.correlation_id is None:
+            return None
+        if cause is None:
+            return Cause(str(self.correlation_id), str(self.correlation_id), parent)._asdict()
+        return Cause(str(cause.id), cause.correlation_id, parent or cause.traceparent)._asdict()
+
+    async def begin(self) -> "asyncpg.Connection[Any]":
+        """Open the transaction, once. What is read before is not part of it."""
+        if self._transaction is None:
+            connection = await self._connected()
+            self._transaction = connection.transaction()
+            await self._transaction.start()
+            self._now = await connection.fetchval("SELECT now()")
+            if self.before_begin is not None:
+                await self.before_begin()
+        return await self._connected()
+
+    async def _connected(self) -> "asyncpg.Connection[Any]":
+        if self._connection is None:
+            self._connection = await self._connections.acquire()
+        return self._connection
+
+    async def lock(self, table: type[T], **values: Iterable[Any]) -> list[T]:
+        """Load the rows whose one column has one of the values, FOR UPDATE, in the order of their key."""
+        ((column, wanted),) = values.items()
+        connection, it = await self.begin(), shape(table)
+        records = await connection.fetch(
+            f'SELECT {it.listed} FROM {it.name} WHERE "{column}" = ANY($1::{it.types[column]}[])'
+            f" ORDER BY {', '.join(it.key)} FOR UPDATE",
+            list(wanted),
+        )
+        found = []
+        for record in records:
+            row = build(table, dict(record))
+            identity = it.identity(row)
+            if identity not in self._rows[table]:
+                self._rows[table][identity] = row
+                self._loaded[table][identity] = dict(record)
+            found.append(cast(T, self._rows[table][identity]))
+        return found
+
+    @overload
+    async def fetch(self, statement: SelectOfScalar[S], **parameters: Any) -> list[S]: ...
+    @overload
+    async def fetch(self, statement: Select[*tuple[Any, ...]], **parameters: Any) -> list[Any]: ...
+    async def fetch(self, statement: Any, **parameters: Any) -> list[Any]:
+        """Read without a lock. Changes to rows read this way are not written."""
+        text, names, defaults, table = compiled(statement)
+        connection = await self._connected()
+        records = await connection.fetch(text, *[parameters.get(name, defaults.get(name)) for name in names])
+        if table is not None:
+            return [build(table, dict(record)) for record in records]
+        return [record[0] for record in records] if isinstance(statement, SelectOfScalar) else list(records)
+
+    @overload
+    async def one(self, statement: SelectOfScalar[S], **parameters: Any) -> S | None: ...
+    @overload
+    async def one(self, statement: Select[*tuple[Any, ...]], **parameters: Any) -> Any: ...
+    async def one(self, statement: Any, **parameters: Any) -> Any:
+        """The first row of `fetch`, or None."""
+        found = await self.fetch(statement, **parameters)
+        return found[0] if found else None
+
+    async def read(self, sql: str, *arguments: Any) -> list[Any]:
+        """Plain SQL that only reads, inside the transaction if it has begun."""
+        return list(await (await self._connected()).fetch(sql, *arguments))
+
+    async def execute(self, sql: str, *arguments: Any) -> list[Any]:
+        """Plain SQL inside the transaction, for what rows cannot say."""
+        return list(await (await self.begin()).fetch(sql, *arguments))
+
+    async def commit(self) -> None:
+        writes = self._writes()
+        if writes is not None:
+            connection = await self._connected()  # without `begin`, the one statement is its own transaction
+            await connection.execute(writes[0], *writes[1])
+        if self._transaction is not None:
+            await self._transaction.commit()
+            self._transaction = None
+
+    async def undo(self) -> None:
+        """Forget everything done so far; the unit of work can only read after this."""
+        transaction, self._transaction = self._transaction, None
+        for kept in (self._rows, self._loaded, self._messages):
+            kept.clear()
+        self.before_begin = None
+        if transaction is not None:
+            await transaction.rollback()
+
+    async def release(self) -> None:
+        """Give the connection back; what was not committed is undone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                if self._transaction is not None and not connection.is_closed():
+                    await self._transaction.rollback()
+            except AWAY:
+                connection.terminate()
+            finally:
+                await self._connections.give_back(connection)
+
+    def changes(self, table: type[Table]) -> tuple[list[Table], list[Table], list[tuple[Any, ...]]]:
+        """The rows to insert and to update, and the keys to delete."""
+        rows, loaded = self._rows[table], self._loaded[table]
+        values = shape(table).values
+        inserted = [row for identity, row in rows.items() if identity not in loaded]
+        updated = [
+            rows[identity] for identity, was in loaded.items() if identity in rows and values(rows[identity]) != was
+        ]
+        return inserted, updated, [identity for identity in loaded if identity not in rows]
+
+    @property
+    def messages(self) -> list[Envelope]:
+        return self._messages
+
+    def _writes(self) -> tuple[str, list[Any]] | None:
+        parts: list[str] = []
+        arguments: list[Any] = []
+
+        def unnest(types: Iterable[str], columns: Iterable[list[Any]]) -> str:
+            arrays = []
+            for type_, column in zip(types, columns, strict=True):
+                arguments.append(list(map(Json.of, column)) if type_ == "JSONB" else column)
+                arrays.append(f"${len(arguments)}::{type_}[]")
+            return f"unnest({', '.join(arrays)})"
+
+        for table in {**self._rows, **self._loaded}:
+            it = shape(table)
+            inserted, updated, deleted = self.changes(table)
+            types = [it.types[column] for column in it.columns]
+            if inserted:
+                source = unnest(types, [[row.__dict__[column] for row in inserted] for column in it.columns])
+                parts.append(f"INSERT INTO {it.name} ({it.listed}) SELECT * FROM {source}")
+            if updated:
+                source = unnest(types, [[row.__dict__[column] for row in updated] for column in it.columns])
+                assigned = ", ".join(f'"{column}" = it."{column}"' for column in it.columns if column not in it.key)
+                parts.append(f"UPDATE {it.name} t SET {assigned} FROM {source} it ({it.listed}) WHERE {_same(it.key)}")
+            if deleted:
+                source = unnest([it.types[column] for column in it.key], map(list, zip(*deleted, strict=True)))
+                parts.append(f"DELETE FROM {it.name} t USING {source} it ({', '.join(it.key)}) WHERE {_same(it.key)}")
+        if self._messages:
+            source = unnest(OUTBOX.values(), [[_outbox_value(m, column) for m in self._messages] for column in OUTBOX])
+            columns = ", ".join(OUTBOX)
+            parts.append(
+                f"INSERT INTO outbox ({columns}) SELECT {columns} FROM {source}"
+                f" WITH ORDINALITY it ({columns}, position) ORDER BY position"
+            )
+        if not parts:
+            return None
+        *first, last = parts
+        named = ", ".join(f"w{number} AS ({part})" for number, part in enumerate(first))
+        return (f"WITH {named} {last}" if first else last), arguments
+
+
+def _same(key: list[str]) -> str:
+    return " AND ".join(f't."{column}" = it."{column}"' for column in key)
+
+
+SHARDS = 16  # a constant of the schema: rows carry their shard
+
+
+def shard_of(key: str) -> int:
+    """Messages of one key are in one shard, and one relay at a time owns it."""
+    return zlib.crc32(key.encode()) % SHARDS
+
+
+OUTBOX = {
+    "shard": "SMALLINT",
+    "topic": "TEXT",
+    "key": "TEXT",
+    "id": "UUID",
+    "type": "TEXT",
+    "source": "TEXT",
+    "time": "TIMESTAMPTZ",
+    "body": "BYTEA",
+    "correlation_id": "TEXT",
+    "causation_id": "TEXT",
+    "traceparent": "TEXT",
+}
+
+
+def _outbox_value(envelope: Envelope, column: str) -> Any:
+    return shard_of(envelope.key) if column == "shard" else getattr(envelope, column)
