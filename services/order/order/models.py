@@ -1,0 +1,108 @@
+"""Carts and orders as they are stored."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, Index, String, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import registry
+from sqlmodel import Field
+
+from chassis.tables import Table, Timestamptz
+from contracts.order import OrderStatus
+
+
+class Row(Table, registry=registry()):
+    """A table of this service."""
+
+
+class Stock(StrEnum):
+    """The last fact known of the goods of an order. A later one in this list takes the place of an earlier."""
+
+    ASKED = "asked"
+    RESERVED = "reserved"
+    REJECTED = "rejected"
+    COMMITTED = "committed"
+    RELEASED = "released"
+
+
+class Payment(StrEnum):
+    """The last fact known of the money of an order. A later one in this list takes the place of an earlier."""
+
+    NONE = "none"
+    ASKED = "asked"
+    AUTHORIZED = "authorized"
+    DECLINED = "declined"
+    REFUSED = "refused"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    REFUNDED = "refunded"
+
+
+class Shipment(StrEnum):
+    """The last fact known of the parcel of an order. A later one in this list takes the place of an earlier."""
+
+    NONE = "none"
+    ASKED = "asked"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    DISPATCHED = "dispatched"
+    DELIVERED = "delivered"
+    LOST = "lost"
+
+
+class Cart(Row, table=True):
+    """What a customer has gathered. There is one at most; checking out takes it away."""
+
+    __tablename__ = "carts"
+    __table_args__ = (UniqueConstraint("customer_id"),)
+    id: UUID = Field(primary_key=True)
+    customer_id: UUID
+    lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.CartLine
+    changed_at: datetime = Field(sa_type=Timestamptz)
+
+
+class Order(Row, table=True):
+    """An order with its three legs. `deadline` says when its status has lasted too long."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        UniqueConstraint("cart_id"),
+        Index("orders_of_customer", "customer_id", "id"),
+        Index("orders_deadline", "deadline", postgresql_where=text("deadline IS NOT NULL")),
+        Index("orders_attention", "id", postgresql_where=text("attention IS NOT NULL")),
+    )
+    id: UUID = Field(primary_key=True)
+    version: int = 1
+    status: OrderStatus = Field(sa_type=String)
+    reason: str | None = None
+    attention: str | None = None
+    undo_tries: int = 0
+    deadline: datetime | None = Field(default=None, sa_type=Timestamptz)
+    stock: Stock = Field(default=Stock.ASKED, sa_type=String)
+    payment: Payment = Field(default=Payment.NONE, sa_type=String)
+    shipment: Shipment = Field(default=Shipment.NONE, sa_type=String)
+    customer_id: UUID
+    cart_id: UUID
+    address_id: UUID
+    payment_token: str
+    lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
+    shipping_cents: int = Field(sa_type=BigInteger)
+    total_cents: int = Field(sa_type=BigInteger)
+    currency: str
+    placed_at: datetime = Field(sa_type=Timestamptz)
+    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+
+
+class Step(Row, table=True):
+    """One move of an order: its history, kept for good."""
+
+    __tablename__ = "steps"
+    order_id: UUID = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    status: OrderStatus = Field(sa_type=String)
+    reason: str | None = None
+    cause: str
+    at: datetime = Field(sa_type=Timestamptz)

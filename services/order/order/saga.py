@@ -1,0 +1,272 @@
+"""The life of an order after checkout, read from top to bottom.
+
+| status      | what is known or happens      | out                                | next        |
+|-------------|-------------------------------|------------------------------------|-------------|
+| -           | checkout                      | ReserveStock                       | placed      |
+| placed      | StockReserved                 | AuthorizePayment                   | reserved    |
+|             | StockRejected                 |                                    | cancelled   |
+|             | deadline                      | ReleaseStock                       | cancelling  |
+| reserved    | PaymentAuthorized             | CreateShipment                     | confirmed   |
+|             | PaymentDeclined               | ReleaseStock                       | cancelling  |
+|             | deadline                      | VoidPayment, ReleaseStock          | cancelling  |
+| confirmed   | ShipmentDispatched            | CommitStock, CapturePayment        | shipped     |
+|             | ShipmentRejected              | VoidPayment, ReleaseStock          | cancelling  |
+|             | deadline                      | CancelShipment                     | withdrawing |
+| withdrawing | ShipmentCancelled, -Rejected  | VoidPayment, ReleaseStock          | cancelling  |
+|             | ShipmentDispatched            | CommitStock, CapturePayment        | shipped     |
+|             | deadline                      | CancelShipment again, attention    | withdrawing |
+| cancelling  | stock and payment are closed  |                                    | cancelled   |
+|             | deadline                      | the open undo again, attention     | cancelling  |
+| shipped     | ShipmentDelivered             |                                    | delivered   |
+|             | PaymentCaptureRefused         | attention                          | shipped     |
+
+An order has three legs (stock, payment, shipment), each holding the last fact known of it. A message is recorded in
+its leg in any status, and then the order moves by every row that has become true: an early fact waits in its leg, a
+repeated one changes nothing. Each move sends its commands and one event with the order's full state.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from chassis.due import Due
+from chassis.messaging.message import Event
+from chassis.subscriptions import Subscriptions, rows
+from chassis.tables import new_id
+from chassis.work import UnitOfWork
+from contracts import order as contract
+from contracts.order import OrderStatus
+from contracts.payment import (
+    AuthorizePayment,
+    CapturePayment,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureRefused,
+    PaymentDeclined,
+    PaymentVoided,
+    VoidPayment,
+)
+from contracts.product import (
+    CommitStock,
+    Line,
+    ReleaseStock,
+    ReserveStock,
+    StockCommitted,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
+from contracts.shipping import (
+    CancelShipment,
+    CreateShipment,
+    ShipmentCancelled,
+    ShipmentDelivered,
+    ShipmentDispatched,
+    ShipmentRejected,
+)
+from order.errors import OrderNotFound
+from order.models import Cart, Order, Payment, Shipment, Step, Stock
+
+on = Subscriptions()
+due = Due()
+
+# What each message says of which leg.
+FACTS: dict[type[Event], Stock | Payment | Shipment] = {
+    StockReserved: Stock.RESERVED,
+    StockRejected: Stock.REJECTED,
+    StockCommitted: Stock.COMMITTED,
+    StockReleased: Stock.RELEASED,
+    PaymentAuthorized: Payment.AUTHORIZED,
+    PaymentDeclined: Payment.DECLINED,
+    PaymentCaptured: Payment.CAPTURED,
+    PaymentCaptureRefused: Payment.REFUSED,
+    PaymentVoided: Payment.VOIDED,
+    ShipmentRejected: Shipment.REJECTED,
+    ShipmentCancelled: Shipment.CANCELLED,
+    ShipmentDispatched: Shipment.DISPATCHED,
+    ShipmentDelivered: Shipment.DELIVERED,
+}
+
+CLOSED_STOCK = (Stock.REJECTED, Stock.RELEASED)
+CLOSED_PAYMENT = (Payment.NONE, Payment.DECLINED, Payment.VOIDED)
+
+ANNOUNCED: dict[OrderStatus, type[contract.OrderEvent]] = {
+    OrderStatus.PLACED: contract.OrderPlaced,
+    OrderStatus.RESERVED: contract.OrderReserved,
+    OrderStatus.CONFIRMED: contract.OrderConfirmed,
+    OrderStatus.WITHDRAWING: contract.OrderWithdrawing,
+    OrderStatus.CANCELLING: contract.OrderCancelling,
+    OrderStatus.CANCELLED: contract.OrderCancelled,
+    OrderStatus.SHIPPED: contract.OrderShipped,
+    OrderStatus.DELIVERED: contract.OrderDelivered,
+}
+
+
+def place_order(
+    work: UnitOfWork, cart: Cart, lines: list[contract.OrderLine], address_id: UUID, payment_token: str, currency: str
+) -> Order:
+    """Turn the cart into an order and ask for its goods."""
+    shipping_cents = work.settings.shipping_cents
+    order = work.add(
+        Order.new(
+            id=new_id(),
+            version=0,
+            status=OrderStatus.PLACED,
+            customer_id=cart.customer_id,
+            cart_id=cart.id,
+            address_id=address_id,
+            payment_token=payment_token,
+            lines=[line.model_dump(mode="json") for line in lines],
+            shipping_cents=shipping_cents,
+            total_cents=sum(line.quantity * line.price_cents for line in lines) + shipping_cents,
+            currency=currency,
+            placed_at=work.now,
+            cause=work.origin(),
+        )
+    )
+    work.remove(cart)
+    work.send(ReserveStock(order_id=order.id, lines=_lines(order)))
+    _move(order, OrderStatus.PLACED, work, cause="checkout")
+    return order
+
+
+@on(*FACTS, needs=rows(Order, id="order_id"))
+def record_fact(event: Event, work: UnitOfWork) -> None:
+    """Record what has happened in its leg, and let the order move on."""
+    order = work.get(Order, event.order_id)  # type: ignore[attr-defined]  # every fact has one
+    if order is None:
+        raise OrderNotFound(f"{event.wire_type} speaks of an order that does not exist.")
+    fact = FACTS[type(event)]
+    if _learn(order, fact):
+        if fact is Payment.REFUSED:
+            order.attention = "capture_refused"
+        while _move_on(order, work, cause=type(event).__name__):
+            pass
+    if order.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):  # too late: what is alive is undone again
+        if fact is Stock.RESERVED:
+            work.send(ReleaseStock(order_id=order.id))
+        if fact in (Payment.AUTHORIZED, Payment.CAPTURED):
+            work.send(VoidPayment(order_id=order.id))
+
+
+def _learn(order: Order, fact: Stock | Payment | Shipment) -> bool:
+    """Put a fact into its leg, unless it is there already or beyond, in the order in which the models list facts."""
+    leg, facts = type(fact).__name__.lower(), list(type(fact))
+    if facts.index(fact) <= facts.index(type(fact)(getattr(order, leg))):
+        return False
+    setattr(order, leg, fact)
+    return True
+
+
+def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
+    """Make the one move that the table allows now, if there is one."""
+    match order.status, order.stock, order.payment, order.shipment:
+        case OrderStatus.PLACED, Stock.RESERVED, _, _:
+            _ask_for_payment(order, work)
+            _move(order, OrderStatus.RESERVED, work, cause)
+        case OrderStatus.PLACED, Stock.REJECTED, _, _:
+            _move(order, OrderStatus.CANCELLED, work, cause, reason="out_of_stock")
+        case OrderStatus.RESERVED, _, Payment.AUTHORIZED, _:
+            _ask_for_shipment(order, work)
+            _move(order, OrderStatus.CONFIRMED, work, cause)
+        case OrderStatus.RESERVED, _, Payment.DECLINED, _:
+            _cancel(order, work, cause, reason="payment_declined")
+        case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, Shipment.DISPATCHED | Shipment.DELIVERED:
+            work.send(CommitStock(order_id=order.id), CapturePayment(order_id=order.id))
+            _move(order, OrderStatus.SHIPPED, work, cause)
+        case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, Shipment.REJECTED:
+            _cancel(order, work, cause, reason="shipment_rejected")
+        case OrderStatus.WITHDRAWING, _, _, Shipment.CANCELLED:
+            _cancel(order, work, cause, reason="shipment_cancelled")
+        case OrderStatus.CANCELLING, stock, payment, _ if stock in CLOSED_STOCK and payment in CLOSED_PAYMENT:
+            order.attention = None
+            _move(order, OrderStatus.CANCELLED, work, cause)
+        case OrderStatus.SHIPPED, _, _, Shipment.DELIVERED:
+            _move(order, OrderStatus.DELIVERED, work, cause)
+        case _:
+            return False
+    return True
+
+
+@due(Order.deadline)
+def give_up(order: Order, work: UnitOfWork) -> None:
+    """The order has been in its status for too long."""
+    match order.status:
+        case OrderStatus.PLACED:
+            _cancel(order, work, "deadline", reason="stock_timed_out")
+        case OrderStatus.RESERVED:
+            _cancel(order, work, "deadline", reason="payment_timed_out")
+        case OrderStatus.CONFIRMED:
+            work.send(CancelShipment(order_id=order.id))
+            _move(order, OrderStatus.WITHDRAWING, work, "deadline", reason="shipment_timed_out")
+        case OrderStatus.WITHDRAWING:
+            work.send(CancelShipment(order_id=order.id))
+            _insist(order, work)
+        case OrderStatus.CANCELLING:
+            _undo(order, work)
+            _insist(order, work)
+        case _:
+            order.deadline = None
+
+
+def _ask_for_payment(order: Order, work: UnitOfWork) -> None:
+    _learn(order, Payment.ASKED)
+    work.send(
+        AuthorizePayment(
+            order_id=order.id,
+            amount_cents=order.total_cents,
+            currency=order.currency,
+            payment_token=order.payment_token,
+        )
+    )
+
+
+def _ask_for_shipment(order: Order, work: UnitOfWork) -> None:
+    _learn(order, Shipment.ASKED)
+    work.send(CreateShipment(order_id=order.id, address_id=order.address_id, lines=_lines(order)))
+
+
+def _cancel(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
+    _undo(order, work)
+    _move(order, OrderStatus.CANCELLING, work, cause, reason)
+
+
+def _undo(order: Order, work: UnitOfWork) -> None:
+    """Give back what may be held."""
+    if order.payment not in CLOSED_PAYMENT:
+        work.send(VoidPayment(order_id=order.id))
+    if order.stock not in CLOSED_STOCK:
+        work.send(ReleaseStock(order_id=order.id))
+
+
+def _insist(order: Order, work: UnitOfWork) -> None:
+    """Asked once more; after that, somebody has to look."""
+    order.undo_tries += 1
+    if order.undo_tries > 1:
+        order.attention = "undo_unanswered"
+    order.deadline = _deadline(order.status, work)
+
+
+def _move(order: Order, status: OrderStatus, work: UnitOfWork, cause: str, reason: str | None = None) -> None:
+    """Change the status, write history and announce it. The first reason stays."""
+    order.status, order.version = status, order.version + 1
+    order.reason = order.reason or reason
+    order.deadline = _deadline(status, work)
+    work.add(
+        Step.new(order_id=order.id, version=order.version, status=status, reason=order.reason, cause=cause, at=work.now)
+    )
+    work.send(ANNOUNCED[status].model_validate(state(order)))
+
+
+def _deadline(status: OrderStatus | str, work: UnitOfWork) -> datetime | None:
+    seconds: float | None = getattr(work.settings, f"{OrderStatus(status).value}_seconds", None)
+    return None if seconds is None else work.now + timedelta(seconds=seconds)
+
+
+def state(order: Order) -> dict[str, object]:
+    """The order as events and views show it."""
+    shown = contract.OrderView.model_fields
+    return {name: order.id if name == "order_id" else getattr(order, name) for name in shown}
+
+
+def _lines(order: Order) -> list[Line]:
+    return [Line(product_id=line["product_id"], quantity=line["quantity"]) for line in order.lines]
