@@ -45,6 +45,10 @@ class ServiceClient:
     async def get(self, path: str, *, into: Any = None, **request: Any) -> Any:
         return await self.call("GET", path, into=into, **request)
 
+    @overload
+    async def call(self, method: str, path: str, *, into: type[T], **request: Any) -> T: ...
+    @overload
+    async def call(self, method: str, path: str, *, into: None = None, **request: Any) -> Any: ...
     async def call(self, method: str, path: str, *, into: Any = None, **request: Any) -> Any:
         """Make a call and validate its answer into a type; without one, the parsed JSON, or None when there is none.
 
@@ -115,7 +119,9 @@ _KINDS = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 504: TimedOut}
 def _problem(answer: httpx.Response) -> Problem:
     try:
         body = answer.json()
-        others = {name: value for name, value in body.items() if name not in ("type", "title", "status", "code", "detail")}
+        others = {
+            name: value for name, value in body.items() if name not in ("type", "title", "status", "code", "detail")
+        }
         problem = _KINDS.get(answer.status_code, Problem)(body["detail"], **others)
         problem.status, problem.code = answer.status_code, body["code"]
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     port: int = 8000
     broker: Literal["kafka", "memory"] = "kafka"
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    kafka_replicas: int = 1
     discovery: Literal["static", "dns"] = "static"
     service_key: str
     token_issuer: str = "user"

@@ -48,7 +48,9 @@ class Instance:
         self.service, self.settings = service, settings
         self.stop = asyncio.Event()
         self.database = Database(service.name, settings)
-        self.broker: Broker = broker or KafkaBroker(settings.kafka_bootstrap_servers, service.name)
+        self.broker: Broker = broker or KafkaBroker(
+            settings.kafka_bootstrap_servers, service.name, settings.kafka_replicas
+        )
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
         self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient())
         self.consumer = Consumer(self.database, self.broker, service.subscriptions, settings.consumer_batch)
@@ -82,7 +84,7 @@ class Instance:
                     await serving
                 self.stop.set()
         finally:
-            await self.runtime.http.aclose()
+            await self.runtime.close()
             await self.broker.close()
             await self.database.close()
             tracing.flush(self.service.name)

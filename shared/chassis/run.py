@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from chassis import logs
 from chassis.instance import ROLES, STOP_SECONDS, Instance
 from chassis.messaging.memory import MemoryBroker
-from chassis.service import Service, installed
+from chassis.service import Service, installed, installed_names
 
 
 async def run(services: Sequence[Service], role: str) -> None:
@@ -35,12 +35,12 @@ async def run(services: Sequence[Service], role: str) -> None:
 
 def main() -> None:
     """The command `run`."""
-    known = installed()
     parser = argparse.ArgumentParser(prog="run", description="Run a service in a role.")
-    parser.add_argument("service", choices=[*known, "all"], help="`all`: every service in this one process")
+    parser.add_argument("service", choices=[*installed_names(), "all"], help="`all`: every service in this one process")
     parser.add_argument("role", choices=ROLES, help="`all`: migrate, then api, consumer and relay")
     arguments = parser.parse_args()
-    services = list(known.values()) if arguments.service == "all" else [known[arguments.service]]
+    names = [] if arguments.service == "all" else [arguments.service]
+    services = list(installed(*names).values())
     try:
         settings = services[0].settings.of(services[0].name)
         logs.configure(settings.log_level, settings.log_format)

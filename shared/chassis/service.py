@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import Any, Protocol, TypeVar, cast
 
 import httpx
 from fastapi import APIRouter
@@ -16,6 +17,17 @@ from chassis.database import Database
 from chassis.discovery import Api, Discovery
 from chassis.due import Due
 from chassis.subscriptions import Subscriptions
+
+
+class Held(Protocol):
+    """Something of a service's own that is open while it runs, such as connections to a cache."""
+
+    def __init__(self, settings: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+H = TypeVar("H", bound=Held)
 
 
 @dataclass(frozen=True)
@@ -45,9 +57,14 @@ class Service:
 
 
 @cache
-def installed() -> dict[str, Service]:
-    """Every service in this environment, from the entry points of the group `services`."""
-    return {entry.name: entry.load() for entry in sorted(entry_points(group="services"))}
+def installed(*names: str) -> dict[str, Service]:
+    """The services of these names, or all that are in this environment: entry points of the group `services`."""
+    return {name: entry_points(group="services")[name].load() for name in names or installed_names()}
+
+
+def installed_names() -> list[str]:
+    """Without importing any: a process that runs one service neither pays for the others nor fails with them."""
+    return sorted(entry_points(group="services").names)
 
 
 class Runtime:
@@ -66,6 +83,7 @@ class Runtime:
         self.tokens = Tokens(settings.token_issuer, settings.service_key, discovery, http)
         self._discovery = discovery
         self._clients: dict[tuple[Api, bool], ServiceClient] = {}
+        self._held: dict[type[Any], Any] = {}
 
     def client(self, api: Api, *, as_service: bool = False) -> ServiceClient:
         """A client that passes on the caller's token, or speaks for this service itself."""
@@ -75,3 +93,14 @@ class Runtime:
             key = self.settings.service_key if as_service else None
             self._clients[api, as_service] = ServiceClient(self.service.name, api, self._discovery, self.http, key)
         return self._clients[api, as_service]
+
+    def hold(self, kind: type[H]) -> H:
+        """The one `kind(settings)` of this service, made at the first use and closed at the end."""
+        if kind not in self._held:
+            self._held[kind] = kind(self.settings)
+        return cast(H, self._held[kind])
+
+    async def close(self) -> None:
+        for held in self._held.values():
+            await held.close()
+        await self.http.aclose()

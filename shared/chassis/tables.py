@@ -9,7 +9,6 @@ import uuid_utils.compat
 from sqlalchemy import DateTime
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.orm import class_mapper
-from sqlalchemy.orm import configure_mappers
 from sqlmodel import SQLModel
 
 T = TypeVar("T", bound="Table")

@@ -4,14 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from opentelemetry.trace import SpanKind
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +21,6 @@ from chassis.idempotency import AnsweredBefore, Idempotency
 from chassis.service import Runtime as _Runtime
 from chassis.work import CONFLICT, UnitOfWork, away
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -48,16 +46,6 @@ Staff = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("
 Operator = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("operator"))]
 ServiceCaller = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("service"))]
 IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
-
-
-Limit = Annotated[int, Query(ge=1, le=100)]
-
-
-class Page(BaseModel, Generic[T]):
-    """A part of a list. `next_cursor` leads to the next part, and is null at the end."""
-
-    items: list[T]
-    next_cursor: str | None
 
 
 class Transaction(APIRoute):
@@ -174,6 +162,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, Problem):  # FastAPI takes all that goes wrong while a body is read for a 400
+            return error.__cause__
         return {404: errors.NotFound, 405: errors.MethodNotAllowed}.get(error.status_code, errors.InvalidInput)()
     if isinstance(error, TimeoutError):
         return errors.TimedOut()

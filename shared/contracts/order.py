@@ -29,7 +29,7 @@ class OrderStatus(StrEnum):
 
 
 class OrderLine(BaseModel, frozen=True):
-    """So many of one product, at the price it had in `product_version`."""
+    """So many of one product in a cart or an order, at the price that it had in `product_version`."""
 
     product_id: UUID
     product_version: int
@@ -100,20 +100,10 @@ class OrderDelivered(OrderEvent, wire_type="order.order_delivered.v1"):
     """The goods have arrived."""
 
 
-class CartLine(BaseModel):
-    """A line of a cart, priced when it was put there."""
-
-    product_id: UUID
-    product_version: int
-    name: str
-    quantity: Quantity
-    price_cents: int
-
-
 class CartView(BaseModel):
     """The open cart of a customer."""
 
-    lines: list[CartLine]
+    lines: list[OrderLine]
     total_cents: int
     currency: Currency
 

@@ -1,6 +1,5 @@
 """Carts, orders and their history."""
 
-
 from chassis.schema import script, upgrade_v1
 
 revision = "0001"

@@ -60,7 +60,7 @@ class Cart(Row, table=True):
     __table_args__ = (UniqueConstraint("customer_id"),)
     id: UUID = Field(primary_key=True)
     customer_id: UUID
-    lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.CartLine
+    lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
     changed_at: datetime = Field(sa_type=Timestamptz)
 
 

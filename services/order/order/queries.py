@@ -22,7 +22,7 @@ _steps = select(Step).where(Step.order_id == bindparam("order_id")).order_by(col
 _totals = select(Order.status, func.count().label("orders"), func.sum(Order.total_cents).label("cents")).group_by(
     col(Order.status)
 )
-_NEWEST = UUID(int=2**128 - 1)
+NEWEST = UUID(int=2**128 - 1)
 
 
 async def cart_of(work: UnitOfWork, customer_id: UUID) -> Cart | None:
@@ -44,9 +44,9 @@ async def order_by_id(work: UnitOfWork, id: UUID) -> Order:
     return order
 
 
-async def orders_of(work: UnitOfWork, customer_id: UUID, before: UUID | None, limit: int) -> list[Order]:
-    """Newest first; `before` is the last one seen."""
-    return await work.fetch(_orders, customer_id=customer_id, before=before or _NEWEST, limit=limit)
+async def orders_of(work: UnitOfWork, customer_id: UUID, before: UUID, limit: int) -> list[Order]:
+    """Newest first, from behind `before`."""
+    return await work.fetch(_orders, customer_id=customer_id, before=before, limit=limit)
 
 
 async def steps_of(work: UnitOfWork, order_id: UUID) -> list[Step]:

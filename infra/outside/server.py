@@ -1,0 +1,30 @@
+"""The outside world as one of the local system's servers, for the supervisor and for tests."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+from local.server import Server, ask
+
+
+@dataclass
+class Outside(Server):
+    name: str = "outside"
+    settings: dict[str, str] = field(default_factory=dict)  # the environment variables of `outside.world.Settings`
+
+    def prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def argv(self) -> list[str]:
+        return [sys.executable, "-m", "outside"]
+
+    def environment(self) -> dict[str, str]:
+        state = str(self.folder / "outside.sqlite")
+        return {**os.environ, "OUTSIDE_PORT": str(self.port), "OUTSIDE_STATE": state, **self.settings}
+
+    def ready(self) -> bool:
+        return ask(self.port, b"GET /settings HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"

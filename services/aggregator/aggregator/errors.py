@@ -1,0 +1,11 @@
+"""What can go wrong at the entrances of the aggregator itself."""
+
+from chassis.errors import Problem
+
+
+class ProductNotFound(Problem):
+    status, code, detail = 404, "product_not_found", "There is no such product."
+
+
+class OrderNotFound(Problem):
+    status, code, detail = 404, "order_not_found", "There is no such order."

@@ -1,0 +1,106 @@
+"""HTTP in: what is answered from read models and the cache, with a live part where it matters."""
+
+import asyncio
+import json
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import Query
+
+from aggregator import queries
+from aggregator.cache import Cached
+from aggregator.config import AggregatorSettings
+from aggregator.models import Order, Product
+from chassis.errors import Problem
+from chassis.pages import Cursor, Limit, Page, page, position
+from chassis.web import Caller, Router, Runtime, Work
+from contracts import order as order_contract
+from contracts import product as product_contract
+from contracts.aggregator import OrderDetail, ProductDetail
+from contracts.order import OrderView
+from contracts.product import CategoryView, ProductView, StockView
+
+router = Router(prefix="/api/v1")
+Search = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+Seen = Annotated[int, Query(ge=0, description="The highest version of the order that the client has seen")]
+
+
+@router.get("/products")
+async def products(
+    work: Work, cache: Cached, q: Search = None, category: Search = None, cursor: Cursor = None, limit: Limit = 20
+) -> Page[ProductView]:
+    """A page of the catalogue, by name. `q` are beginnings of words."""
+
+    async def found() -> Page[ProductView]:
+        rows = await queries.catalogue(work, q, category, position(cursor, queries.FIRST_PRODUCT), limit + 1)
+        return page(rows, limit, _product_view, lambda product: (product.name, product.id))
+
+    return await cache.get(f"products:{json.dumps([q, category, cursor, limit])}", Page[ProductView], found)
+
+
+@router.get("/products/{product_id}")
+async def product(product_id: UUID, work: Work, cache: Cached, runtime: Runtime) -> ProductDetail:
+    """A product, and how many pieces can be had right now."""
+
+    async def found() -> ProductView:
+        return _product_view(await queries.product_by_id(work, product_id))
+
+    shown = await cache.get(f"product:{product_id}", ProductView, found)
+    available = await _available(product_id, runtime)
+    partial = ["available"] if available is None else []
+    return ProductDetail(**shown.model_dump(), available=available, partial=partial)
+
+
+async def _available(product_id: UUID, runtime: Runtime) -> int | None:
+    """None when product does not say so quickly: a page without that number is better than none."""
+    client = runtime.client(product_contract.api, as_service=True)
+    try:
+        async with asyncio.timeout(cast(AggregatorSettings, runtime.settings).stock_timeout_seconds):
+            stock = await client.get("/stock", params={"ids": str(product_id)}, into=list[StockView])
+    except TimeoutError:
+        return None
+    except Problem as problem:
+        if problem.status < 500:
+            raise
+        return None
+    return sum(it.on_hand - it.reserved for it in stock)
+
+
+@router.get("/categories")
+async def categories(work: Work, cache: Cached) -> list[CategoryView]:
+    return await cache.get("categories", list[CategoryView], lambda: queries.categories(work))
+
+
+@router.get("/orders")
+async def orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
+    """The caller's orders, the newest first."""
+    (before,) = position(cursor, queries.NEWEST_ORDER)
+    rows = await queries.orders_of_customer(work, caller.id, before, limit + 1)
+    return page(rows, limit, _order_view, lambda order: (order.order_id,))
+
+
+@router.get("/orders/{order_id}")
+async def order(order_id: UUID, work: Work, caller: Caller, runtime: Runtime, version: Seen = 0) -> OrderDetail:
+    """One of the caller's orders; its owner is asked for what has not been announced here yet."""
+    seen = await queries.order_seen(work, order_id, caller.id)
+    if seen is not None and seen.version >= version:
+        return _order_detail(_order_view(seen))
+    try:
+        fresh = await runtime.client(order_contract.api).get(f"/orders/{order_id}", into=OrderView)
+    except Problem as problem:
+        if seen is None or problem.status < 500:
+            raise
+        return _order_detail(_order_view(seen), "status")
+    return _order_detail(fresh)
+
+
+def _product_view(product: Product) -> ProductView:
+    return ProductView.model_validate(product, from_attributes=True)
+
+
+def _order_view(order: Order) -> OrderView:
+    return OrderView.model_validate(order, from_attributes=True)
+
+
+def _order_detail(order: OrderView, *partial: str) -> OrderDetail:
+    return OrderDetail(**order.model_dump(), partial=list(partial))

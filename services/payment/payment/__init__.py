@@ -1,0 +1,1 @@
+"""Payment: money held, taken and given back through a payment provider."""

@@ -1,0 +1,29 @@
+"""Shipments."""
+
+from chassis import schema
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    schema.upgrade_v1()
+    schema.script(
+        """
+        CREATE TABLE shipments (
+            order_id uuid PRIMARY KEY,
+            address_id uuid,
+            lines jsonb NOT NULL,
+            state varchar NOT NULL,
+            reason varchar,
+            carrier_id varchar,
+            tracking_code varchar,
+            cancel_waits boolean NOT NULL,
+            tries integer NOT NULL,
+            due_at timestamptz,
+            cause jsonb,
+            CHECK (state NOT IN ('dispatched', 'delivered') OR tracking_code IS NOT NULL)
+        );
+        CREATE INDEX ix_shipments_due_at ON shipments (due_at) WHERE due_at IS NOT NULL;
+        """
+    )

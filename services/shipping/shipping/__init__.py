@@ -1,0 +1,1 @@
+"""Shipping: parcels sent through a carrier."""

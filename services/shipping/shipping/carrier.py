@@ -1,0 +1,83 @@
+"""The adapter of the carrier: what a shipment waits for becomes a request, whose answer is a fact or stays unknown."""
+
+import logging
+from typing import Any, Literal, Self, cast
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, model_validator
+
+from chassis.errors import Problem
+from chassis.service import Runtime
+from contracts import user
+from shipping.config import ShippingSettings
+from shipping.models import Shipment, ShipmentState
+
+logger = logging.getLogger(__name__)
+
+
+class Parcel(BaseModel):
+    """A shipment as the carrier has it. One that it does not take has neither id nor tracking code."""
+
+    status: Literal["accepted", "rejected", "cancelled", "dispatched", "delivered"]
+    id: str | None = None
+    tracking_code: str | None = None
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _can_be_found_again(self) -> Self:
+        if self.status != "rejected" and not (self.id and self.tracking_code):
+            raise ValueError(f"a parcel that is {self.status} has an id and a tracking code")
+        return self
+
+
+_parcels = TypeAdapter(list[Parcel])
+
+
+async def ask(shipment: Shipment, runtime: Runtime) -> Parcel | None:
+    """Ask for what the shipment waits for, safe to repeat. None: it stays unknown."""
+    try:
+        match shipment.state:
+            case ShipmentState.CREATING:
+                return await _send(shipment, runtime)
+            case ShipmentState.CANCELLING:
+                answer = await _call(runtime, "POST", f"/{shipment.carrier_id}/cancel", also=409)
+            case _:
+                answer = await _call(runtime, "GET", f"/{shipment.carrier_id}")
+        return Parcel.model_validate_json(answer.content)
+    except (httpx.HTTPError, Problem, ValueError) as error:
+        about = {"order_id": str(shipment.order_id), "state": shipment.state, "error": repr(error)}
+        logger.warning("what the carrier says of a shipment is unknown, it will be asked again", extra=about)
+        return None
+
+
+async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
+    users = runtime.client(user.api, as_service=True)
+    try:
+        address = await users.get(f"/addresses/{shipment.address_id}", into=user.AddressView)
+    except Problem as problem:
+        if problem.code != "address_not_found":
+            raise
+        # It may have been there when we asked before, and the carrier's answer was lost.
+        return await _found(shipment, runtime) or Parcel(status="rejected", reason="address_not_found")
+    body = {
+        "reference": str(shipment.order_id),
+        "address": address.model_dump(mode="json", exclude={"id"}),
+        "parcels": [{"item": line["product_id"], "quantity": line["quantity"]} for line in shipment.lines],
+    }
+    key = {"Idempotency-Key": str(shipment.order_id)}
+    answer = await _call(runtime, "POST", "", also=422, json=body, headers=key)
+    if answer.status_code == 422:
+        return Parcel.model_validate({"reason": "not_accepted", **answer.json(), "status": "rejected"})
+    return Parcel.model_validate_json(answer.content)
+
+
+async def _found(shipment: Shipment, runtime: Runtime) -> Parcel | None:
+    answer = await _call(runtime, "GET", "", params={"reference": str(shipment.order_id)})
+    return next(iter(_parcels.validate_json(answer.content)), None)
+
+
+async def _call(runtime: Runtime, method: str, path: str, also: int = 0, **request: Any) -> httpx.Response:
+    settings = cast(ShippingSettings, runtime.settings)
+    url = f"{settings.carrier_url}/shipments{path}"
+    answer = await runtime.http.request(method, url, timeout=settings.carrier_timeout_seconds, **request)
+    return answer if answer.status_code == also else answer.raise_for_status()

@@ -1,0 +1,18 @@
+"""Shipping: sends parcels through a carrier, stops them while it can, and says when they left and arrived."""
+
+from chassis.service import Service
+from contracts import shipping as contract
+from contracts import user
+from shipping import handlers, hooks, models, routes
+from shipping.config import ShippingSettings
+
+service = Service(
+    contract.api,
+    routers=[routes.router, hooks.router],
+    subscriptions=handlers.on,
+    due=handlers.due,
+    calls=[user.api],
+    settings=ShippingSettings,
+    models=models,
+    hooks="/hooks",
+)

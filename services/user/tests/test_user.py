@@ -1,0 +1,240 @@
+"""Accounts, tokens, roles and addresses, as clients and other services meet them."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from chassis.tables import new_id
+from chassis.testing import Launch, Launched
+from contracts.user import UserRegistered
+from user import passwords
+from user.main import service
+from user.models import Account, Address, RefreshToken, SigningKey
+
+PASSWORD = "correct horse battery"
+HOME = {"name": "Ada", "street": "Main St 1", "postcode": "10115", "city": "Berlin", "country": "DE"}
+
+
+@pytest.fixture
+async def user(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Launched:
+    """The service, which checks the tokens that it issues."""
+    user = await launch(service)
+    monkeypatch.setenv("USER_URL", user.url)
+    return user
+
+
+@dataclass
+class Customer:
+    id: UUID
+    refresh_token: str
+    client: httpx.AsyncClient
+
+
+@pytest.fixture
+async def ada(user: Launched) -> Customer:
+    return await a_customer(user, "ada@example.org")
+
+
+async def a_customer(user: Launched, email: str) -> Customer:
+    account, tokens = await register(user, email), (await sign_in(user, email)).json()
+    return Customer(UUID(account.json()["id"]), tokens["refresh_token"], user.client(tokens["access_token"]))
+
+
+async def post(user: Launched, path: str, body: dict[str, Any]) -> httpx.Response:
+    async with user.client() as client:
+        return await client.post(path, json=body)
+
+
+async def register(user: Launched, email: str, **other: Any) -> httpx.Response:
+    return await post(user, "/accounts", {"email": email, "password": PASSWORD, "name": "Ada", **other})
+
+
+async def sign_in(user: Launched, email: str, password: str = PASSWORD) -> httpx.Response:
+    return await post(user, "/tokens", {"grant_type": "password", "email": email, "password": password})
+
+
+async def refresh(user: Launched, token: str) -> httpx.Response:
+    return await post(user, "/tokens", {"grant_type": "refresh_token", "refresh_token": token})
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_registering_is_announced_without_mail_or_name(user: Launched) -> None:
+    answer = await register(user, " Ada@Example.org ")
+    assert answer.status_code == 201
+    assert answer.json() == {
+        "id": answer.json()["id"],
+        "email": "ada@example.org",
+        "name": "Ada",
+        "roles": ["customer"],
+    }
+    await user.settled()
+    assert await user.sent() == [UserRegistered(user_id=answer.json()["id"])]
+    (account,) = await user.rows(Account)
+    assert PASSWORD not in account.password_hash
+    assert account.password_hash.startswith("$argon2id$")
+
+
+async def test_a_mail_address_has_one_account_whatever_its_case(user: Launched) -> None:
+    answers = await asyncio.gather(*[register(user, email) for email in ("ada@x.org", "ADA@x.org", "Ada@X.org")])
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    (problem, *_) = [answer.json() for answer in answers if answer.status_code == 409]
+    assert (problem["code"], problem["errors"][0]["field"]) == ("email_taken", "email")
+    assert len(await user.rows(Account)) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("email", "ada"),
+        ("email", "ada@exa mple.org"),
+        ("email", f"{'a' * 250}@x.org"),
+        ("password", "1234567"),
+        ("password", "x" * 129),
+        ("name", "  "),
+        ("name", "Ada\x00"),
+        ("roles", ["operator"]),
+    ],
+)
+async def test_an_unfit_account_changes_nothing(user: Launched, field: str, value: Any) -> None:
+    answer = await register(user, **{"email": "ada@example.org", field: value})
+    assert refused(answer) == (422, "invalid_input")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert await user.rows(Account) == []
+
+
+async def test_an_access_token_can_be_checked_with_the_published_key(user: Launched, ada: Customer) -> None:
+    answer = await sign_in(user, "ADA@example.org")
+    assert answer.headers["cache-control"] == "no-store"
+    async with user.client() as client:
+        published = (await client.get("/.well-known/jwks.json")).json()
+    assert all("d" not in key for key in published["keys"])
+    token = jwt.decode(answer.json()["access_token"], KeySet.import_key_set(published), algorithms=["EdDSA"])
+    assert token.header["kid"] == published["keys"][0]["kid"]
+    claims = {"iss": "user", "sub": str(ada.id), "roles": ["customer"]}
+    assert token.claims == {**claims, "iat": token.claims["iat"], "exp": token.claims["iat"] + 900}
+    assert abs(token.claims["iat"] - time.time()) < 60
+    assert (await ada.client.get("/me")).json()["id"] == str(ada.id)
+
+
+async def test_many_who_start_at_once_make_one_key(user: Launched) -> None:
+    async with user.client() as client:
+        answers = await asyncio.gather(*[client.get("/.well-known/jwks.json") for _ in range(8)])
+    (made,) = await user.rows(SigningKey)
+    assert all([key["kid"] for key in answer.json()["keys"]] == [made.kid] for answer in answers)
+
+
+async def test_a_wrong_password_and_an_unknown_account_look_the_same(
+    user: Launched, ada: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+    verify = passwords.HASHER.verify
+
+    def noted(password: str, hash: str) -> bool:
+        compared.append(hash)
+        return verify(password, hash)
+
+    monkeypatch.setattr(passwords.HASHER, "verify", noted)
+    wrong, unknown = await sign_in(user, "ada@example.org", "wrong"), await sign_in(user, "bob@example.org")
+    assert wrong.json() == unknown.json()
+    assert refused(wrong) == (401, "wrong_credentials")
+    parameters = [hash.split("$")[1:4] for hash in compared]
+    assert len(parameters) == 2
+    assert parameters[0] == parameters[1]
+
+
+async def test_hashing_leaves_the_loop_free_and_runs_two_at_a_time(
+    user: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most = 0, 0
+
+    def slow(password: str, hash: str) -> bool:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.2)
+        running -= 1
+        return False
+
+    monkeypatch.setattr(passwords.HASHER, "verify", slow)
+    crowd = asyncio.gather(*[sign_in(user, "ada@example.org") for _ in range(6)])
+    await asyncio.sleep(0.1)
+    async with user.client() as client:
+        assert (await client.get("/readyz")).status_code == 200
+    assert not crowd.done()
+    await crowd
+    assert most == passwords.AT_ONCE
+
+
+async def test_a_refresh_token_is_good_once_and_its_theft_ends_the_session(user: Launched, ada: Customer) -> None:
+    other = await sign_in(user, "ada@example.org")
+    second = await refresh(user, ada.refresh_token)
+    assert second.status_code == 200
+    assert ada.refresh_token not in str(await user.rows(RefreshToken))
+    assert refused(await refresh(user, ada.refresh_token)) == (401, "refresh_token_refused")
+    assert refused(await refresh(user, second.json()["refresh_token"])) == (401, "refresh_token_refused")
+    assert (await refresh(user, other.json()["refresh_token"])).status_code == 200  # another sign-in goes on
+
+
+async def test_of_two_with_one_refresh_token_one_gets_on(user: Launched, ada: Customer) -> None:
+    answers = await asyncio.gather(*[refresh(user, ada.refresh_token) for _ in range(2)])
+    assert sorted(answer.status_code for answer in answers) == [200, 401]
+
+
+async def test_expired_refresh_tokens_are_refused_and_go_away(user: Launched, ada: Customer) -> None:
+    async with user.instance.database.work() as work:
+        for row in await work.lock(RefreshToken, account_id=[ada.id]):
+            row.expires_at = work.now - timedelta(seconds=1)
+    assert refused(await refresh(user, ada.refresh_token)) == (401, "refresh_token_refused")
+    await user.settled()
+    assert await user.rows(RefreshToken) == []
+
+
+async def test_a_role_that_is_granted_is_in_the_next_token_until_it_is_revoked(user: Launched, ada: Customer) -> None:
+    path = "/accounts/ADA@example.org/roles/operator"
+    assert refused(await ada.client.put(path)) == (403, "forbidden")
+    async with user.as_service() as client:
+        assert (await client.put(path)).json()["roles"] == ["customer", "operator"]
+    tokens = (await refresh(user, ada.refresh_token)).json()
+    async with user.client(tokens["access_token"]) as operator:
+        assert (await operator.put("/accounts/ada@example.org/roles/staff")).status_code == 200
+        assert (await operator.delete(path)).json()["roles"] == ["customer", "staff"]
+        assert refused(await operator.put("/accounts/bob@example.org/roles/staff")) == (404, "account_not_found")
+        assert refused(await operator.put("/accounts/ada@example.org/roles/king")) == (422, "invalid_input")
+
+
+async def test_addresses_belong_to_their_account(user: Launched, ada: Customer) -> None:
+    bob = await a_customer(user, "bob@example.org")
+    added = await ada.client.post("/me/addresses", json=HOME)
+    assert (added.status_code, added.json()) == (201, {"id": added.json()["id"], **HOME})
+    assert (await ada.client.get("/me/addresses")).json() == [added.json()]
+    assert (await bob.client.get("/me/addresses")).json() == []
+    path = f"/addresses/{added.json()['id']}"
+    assert refused(await ada.client.get(path)) == (403, "forbidden")
+    async with user.as_service() as shipping:
+        assert (await shipping.get(path)).json() == added.json()
+        assert (await shipping.get(path, params={"customer_id": str(ada.id)})).json() == added.json()
+        for missing in (f"{path}?customer_id={bob.id}", f"/addresses/{new_id()}"):
+            assert refused(await shipping.get(missing)) == (404, "address_not_found")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("country", "Germany"), ("country", "de"), ("postcode", "!"), ("city", ""), ("street", "a\nb"), ("id", "1")],
+)
+async def test_an_unfit_address_changes_nothing(user: Launched, ada: Customer, field: str, value: str) -> None:
+    answer = await ada.client.post("/me/addresses", json={**HOME, field: value})
+    assert refused(answer) == (422, "invalid_input")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert await user.rows(Address) == []

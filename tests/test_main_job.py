@@ -1,0 +1,183 @@
+"""The main job over real Kafka and Envoy: orders confirmed, declined, sold out and timed out, and what each leaves."""
+
+import asyncio
+from collections.abc import Iterator
+from uuid import UUID
+
+import httpx
+import pytest
+from audit import at_rest, audit, stock_of
+from collector import Collector
+
+from conftest import Customer, Open, Shop
+
+CONFIRMED = [
+    "product.reserve_stock.v1",
+    "product.stock_reserved.v1",
+    "payment.authorize_payment.v1",
+    "payment.payment_authorized.v1",
+    "shipping.create_shipment.v1",
+    "shipping.shipment_dispatched.v1",
+    "product.commit_stock.v1",
+    "product.stock_committed.v1",
+    "payment.capture_payment.v1",
+    "payment.payment_captured.v1",
+    "shipping.shipment_delivered.v1",
+]
+DECLINED = [
+    "product.reserve_stock.v1",
+    "product.stock_reserved.v1",
+    "payment.authorize_payment.v1",
+    "payment.payment_declined.v1",
+    "product.release_stock.v1",
+    "product.stock_released.v1",
+]
+SOLD_OUT = ["product.reserve_stock.v1", "product.stock_rejected.v1"]
+TIMED_OUT = [
+    "product.reserve_stock.v1",
+    "product.stock_reserved.v1",
+    "payment.authorize_payment.v1",
+    "payment.void_payment.v1",
+    "payment.payment_voided.v1",
+    "product.release_stock.v1",
+    "product.stock_released.v1",
+]
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(open_shop: Open, collector: Collector) -> Shop:
+    return open_shop(
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        TRACE_RATIO="1",
+        ORDER_RESERVED_SECONDS="4",
+        PAYMENT_PROVIDER_TIMEOUT_SECONDS="8",
+        SLOW_SECONDS="6",
+    )
+
+
+async def messages(shop: Shop, order_id: UUID) -> list[str]:
+    """Every message about an order that is not an event of the order itself, from the outbox histories."""
+    found = []
+    for service in ("order", "product", "payment", "shipping"):
+        async with shop.database(service) as connection:
+            rows = await connection.fetch(
+                "SELECT type FROM outbox_history WHERE key = $1 AND topic <> 'order.events'", str(order_id)
+            )
+            found += [row["type"] for row in rows]
+    return found
+
+
+async def product(shop: Shop, number: int) -> tuple[str, int]:
+    """The id of a seeded product, and how many of it there are."""
+    async with shop.database("product") as connection:
+        rows = await connection.fetch("SELECT product_id, on_hand FROM stock WHERE on_hand < 990 ORDER BY product_id")
+    return str(rows[number]["product_id"]), int(rows[number]["on_hand"])
+
+
+async def check(
+    shop: Shop,
+    collector: Collector,
+    customer: Customer,
+    order_id: UUID,
+    status: str,
+    reason: str | None,
+    said: list[str],
+) -> None:
+    ended = await customer.ended(order_id)
+    assert (ended["status"], ended["reason"]) == (status, reason)
+    await at_rest(shop, [order_id])
+    assert sorted(await messages(shop, order_id)) == sorted(said)
+    names = {f"process {type_}" for type_ in said}
+    trace = await collector.trace_with(str(order_id), names)
+    assert len(trace) == 1, f"one order is one trace, and this has {len(trace)}"
+
+
+async def test_confirmed(shop: Shop, collector: Collector) -> None:
+    id, _ = await product(shop, 0)
+    async with shop.customer() as customer:
+        order_id = await customer.buy(id, 2)
+        await check(shop, collector, customer, order_id, "delivered", None, CONFIRMED)
+
+
+async def test_declined(shop: Shop, collector: Collector) -> None:
+    id, _ = await product(shop, 1)
+    async with shop.customer() as customer:
+        order_id = await customer.buy(id, 1, "tok_declined")
+        await check(shop, collector, customer, order_id, "cancelled", "payment_declined", DECLINED)
+
+
+async def test_sold_out(shop: Shop, collector: Collector) -> None:
+    id, on_hand = await product(shop, 2)
+    async with shop.customer() as customer:
+        order_id = await customer.buy(id, on_hand + 1)
+        await check(shop, collector, customer, order_id, "cancelled", "out_of_stock", SOLD_OUT)
+
+
+async def test_timed_out(shop: Shop, collector: Collector) -> None:
+    """The provider takes longer than the order may wait; its late yes is undone."""
+    id, _ = await product(shop, 3)
+    async with shop.customer() as customer:
+        order_id = await customer.buy(id, 1, "tok_slow")
+        await check(shop, collector, customer, order_id, "cancelled", "payment_timed_out", TIMED_OUT)
+
+
+async def test_many_at_once_leave_everything_in_balance(shop: Shop) -> None:
+    """Thirty customers, a third with a bad card, on two products; the whole shop is audited afterwards."""
+    async with shop.database("order") as connection:
+        earlier = [row["id"] for row in await connection.fetch("SELECT id FROM orders")]
+        sold = await connection.fetchval(
+            "SELECT coalesce(sum((line->>'quantity')::int), 0) FROM orders, jsonb_array_elements(lines) line"
+            " WHERE status = 'delivered'"
+        )
+    before = await stock_of(shop) + sold
+    ids = [(await product(shop, number))[0] for number in (4, 5)]
+
+    async def buy(number: int) -> UUID:
+        async with shop.customer() as customer:
+            order_id = await customer.buy(
+                ids[number % 2], 1 + number % 3, "tok_declined" if number % 3 == 0 else "tok_visa"
+            )
+            await customer.ended(order_id)
+            return order_id
+
+    accepted = [*earlier, *await asyncio.gather(*[buy(number) for number in range(30)])]
+    await at_rest(shop, accepted)
+    outcome = await audit(shop, accepted, before)
+    assert outcome["delivered"] >= 20
+
+
+async def test_the_customer_sees_the_order_at_once_and_nobody_else_does(shop: Shop) -> None:
+    id, _ = await product(shop, 6)
+    async with shop.customer() as customer, shop.customer() as stranger:
+        await customer.fill_cart(id)
+        answer = await customer.check_out()
+        assert answer.status_code == 202
+        path = answer.headers["location"].removeprefix("/api/v1")
+        assert (await customer.http.get(path)).json()["order_id"] == answer.json()["order_id"]
+        refused = await stranger.http.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (404, "order_not_found")
+
+
+async def test_a_checkout_is_made_once_per_key(shop: Shop) -> None:
+    id, _ = await product(shop, 7)
+    async with shop.customer() as customer:
+        await customer.fill_cart(id)
+        answers = await asyncio.gather(*[customer.check_out(key="the-same-key") for _ in range(5)])
+        orders = {answer.json()["order_id"] for answer in answers if answer.status_code == 202}
+        assert len(orders) == 1
+        assert {answer.status_code for answer in answers} <= {202, 409}
+        other = await customer.check_out("tok_declined", key="the-same-key")
+        assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+
+
+async def test_the_gateway_refuses_tokens_that_are_not_ours(shop: Shop) -> None:
+    async with httpx.AsyncClient(base_url=f"{shop.url('public')}/api/v1") as http:
+        for token in ("garbage", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0."):
+            answer = await http.get("/cart", headers={"authorization": f"Bearer {token}"})
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")

@@ -1,0 +1,107 @@
+"""The map of the system, read from contracts, subscriptions and sources: who commands, tells and calls whom."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from chassis.discovery import Api, Layer
+from chassis.messaging.message import Command, Event, Message
+from chassis.service import Service, installed
+
+ARROWS = {"command": "-->", "event": "-.->", "call": "==>"}
+
+
+def contract(name: str) -> ModuleType:
+    return import_module(f"contracts.{name}")
+
+
+def messages(kind: type[Message], owner: str) -> list[type[Message]]:
+    """What a service obeys (commands) or announces (events), in the order of its contract."""
+    members = vars(contract(owner)).values()
+    return [
+        it for it in members if isinstance(it, type) and issubclass(it, kind) and it.wire_type.startswith(f"{owner}.")
+    ]
+
+
+def owner_of(message: type[Message]) -> str:
+    return message.wire_type.partition(".")[0]
+
+
+def senders() -> dict[str, list[str]]:
+    """The services whose source names a command of another one."""
+    found = defaultdict(list)
+    for service in installed():
+        for name in sorted(names_in(service)):
+            found[name].append(service)
+    return found
+
+
+def names_in(service: str) -> set[str]:
+    sources = Path(str(import_module(service).__file__)).parent.glob("**/*.py")
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def listeners(message: type[Message]) -> list[str]:
+    return [name for name, service in installed().items() if message.wire_type in service.subscriptions.by_type]
+
+
+def edges() -> Iterator[tuple[str, str, str, str]]:
+    """From, to, what kind of arrow, and what stands on it."""
+    sent = senders()
+    for service in by_layer():
+        for command in messages(Command, service.name):
+            yield from (
+                (who, service.name, "command", command.__name__)
+                for who in sent[command.__name__]
+                if who != service.name
+            )
+        for event in messages(Event, service.name):
+            yield from ((service.name, who, "event", event.__name__) for who in listeners(event) if who != service.name)
+        yield from ((service.name, api.name, "call", "HTTP") for api in service.calls)
+
+
+def by_layer() -> list[Service]:
+    """From the experience down."""
+    return sorted(installed().values(), key=lambda service: (-service.api.layer, service.name))
+
+
+def diagram() -> str:
+    grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for source, target, kind, label in edges():
+        grouped[source, target, kind].append(label)
+    lines = ["```mermaid", "flowchart TB"]
+    for layer in sorted(Layer, reverse=True):
+        inside = [service.name for service in by_layer() if service.api.layer == layer]
+        lines += [f"  subgraph {layer.name.lower()}", *[f"    {name}" for name in inside], "  end"]
+    for (source, target, kind), labels in grouped.items():
+        lines.append(f"  {source} {ARROWS[kind]}|{'<br>'.join(labels)}| {target}")
+    return "\n".join([*lines, "```"])
+
+
+def services() -> str:
+    """The table of services."""
+    lines = ["| service | layer | owns | obeys | announces |", "|---|---|---|---|---|"]
+    for service in by_layer():
+        api: Api = service.api
+        obeys, announces = (", ".join(it.__name__ for it in messages(kind, api.name)) for kind in (Command, Event))
+        owns = str(contract(api.name).__doc__).partition(": ")[2].partition(". ")[0]
+        lines.append(f"| {api.name} | {api.layer.name.lower()} | {owns} | {obeys} | {announces} |")
+    return "\n".join(lines)
+
+
+def catalogue() -> str:
+    """The table of messages."""
+    sent = senders()
+    lines = ["| message | from | to | says |", "|---|---|---|---|"]
+    for service in by_layer():
+        for it in [*messages(Command, service.name), *messages(Event, service.name)]:
+            others = [who for who in sent[it.__name__] if who != service.name]
+            source, target = (others, [service.name]) if issubclass(it, Command) else ([service.name], listeners(it))
+            says = " ".join(str(it.__doc__).split())
+            lines.append(f"| `{it.wire_type}` | {', '.join(source)} | {', '.join(target)} | {says} |")
+    return "\n".join(lines)

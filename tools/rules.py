@@ -1,0 +1,60 @@
+"""The rules that no linter has: who commits, and how long things may grow.
+
+Prints one `file:line: rule` for each breach and ends with 1.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_FILE_LINES = 250
+MAX_FUNCTION_LINES = 40
+MAX_SERVICE_LINES = 600
+
+ENDS_A_TRANSACTION = {"commit", "rollback", "transaction"}
+MAY_END_ONE = {
+    "shared/chassis/work.py",  # the unit of work
+    "shared/chassis/database.py",  # which ends it with its block
+    "shared/chassis/migrate.py",
+    "shared/chassis/messaging/kafka.py",  # commits what was read, not what was written
+}
+
+
+def breaches(root: Path) -> Iterator[str]:
+    for path in sorted(root.glob("[!.]*/**/*.py")):
+        name, text = path.relative_to(root).as_posix(), path.read_text()
+        nodes = list(ast.walk(ast.parse(text)))
+        yield from too_long(name, len(text.splitlines()), nodes)
+        if name.startswith(("services/", "shared/")) and "/tests/" not in name and name not in MAY_END_ONE:
+            yield from commits(name, nodes)
+    for service in sorted(root.glob("services/*")):
+        length = sum(len(path.read_text().splitlines()) for path in service.glob(f"{service.name}/**/*.py"))
+        if length > MAX_SERVICE_LINES:
+            yield f"services/{service.name}: a service of {length} lines, {MAX_SERVICE_LINES} are enough"
+
+
+def too_long(name: str, lines: int, nodes: list[ast.AST]) -> Iterator[str]:
+    if lines > MAX_FILE_LINES:
+        yield f"{name}:{lines}: a file of {lines} lines, {MAX_FILE_LINES} are enough"
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "/migrations/" not in name:
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > MAX_FUNCTION_LINES:
+                yield f"{name}:{node.lineno}: {node.name} has {length} lines, {MAX_FUNCTION_LINES} are enough"
+
+
+def commits(name: str, nodes: list[ast.AST]) -> Iterator[str]:
+    """A call of `.commit()` and its like, or SQL that says so."""
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(attr=attribute)) if attribute in ENDS_A_TRANSACTION:
+                yield f"{name}:{node.lineno}: only the unit of work commits"
+            case ast.Constant(value=str(text)) if text.strip(" \n;").upper() in {"BEGIN", "COMMIT", "ROLLBACK"}:
+                yield f"{name}:{node.lineno}: only the unit of work commits"
+
+
+if __name__ == "__main__":
+    found = list(breaches(Path.cwd()))
+    sys.stdout.writelines(f"{breach}\n" for breach in found)
+    sys.exit(bool(found))
