@@ -28,7 +28,7 @@ reset: $(READY) ## throw away all data of the stopped system
 	@$(BIN)/python -m cli reset
 
 test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x"
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n logical $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated files, lock: offline
 	@$(BIN)/ruff format --check --quiet

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 if TYPE_CHECKING:
-    from conftest import Shop
+    from shop import Shop
 
 SERVICES = ("aggregator", "order", "payment", "product", "shipping", "user")
 
@@ -18,9 +18,9 @@ SERVICES = ("aggregator", "order", "payment", "product", "shipping", "user")
 async def at_rest(shop: "Shop", accepted: Iterable[UUID], seconds: float = 90) -> None:
     """Wait until every accepted order has ended, its money is where it belongs, and no outbox holds a message."""
     until, ids = time.monotonic() + seconds, list(accepted)
-    while (left := await _under_way(shop, ids)) and time.monotonic() < until:
+    while left := await _under_way(shop, ids):
+        assert time.monotonic() < until, f"no rest after {seconds} s: {left}"
         await asyncio.sleep(0.2)
-    assert not left, f"no rest after {seconds} s: {left}"
 
 
 async def _under_way(shop: "Shop", ids: list[UUID]) -> list[str]:
@@ -87,7 +87,7 @@ async def _check_shipments_and_views(shop: "Shop", sold: dict[UUID, Any], orders
         shipments = await shipping.fetch("SELECT order_id, state FROM shipments")
     assert {row["order_id"] for row in shipments if row["state"] == "delivered"} == set(sold)
     async with shop.database("aggregator") as aggregator:
-        views = {row["id"]: row for row in await aggregator.fetch("SELECT id, version, status FROM orders")}
+        views = {row["order_id"]: row for row in await aggregator.fetch("SELECT order_id, version, status FROM orders")}
     assert {id: row["version"] for id, row in views.items()} == {id: row["version"] for id, row in orders.items()}
     assert {id: row["status"] for id, row in views.items()} == {id: row["status"] for id, row in orders.items()}
 

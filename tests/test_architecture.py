@@ -14,6 +14,7 @@ BIN = Path(sys.executable).parent
 SERVICES = "Services do not know each other"
 LEVELS = "Services know contracts, contracts know the chassis, the chassis knows no business"
 DOWN = "Commands go down, events go up"
+LISTED = "System services meet only where it is listed"
 INSIDE = "A service is read from main down to its tables"
 LOGIC = "Logic knows no transport"
 CHASSIS = "The chassis is built in layers"
@@ -28,6 +29,7 @@ ILLEGAL_IMPORTS = [
     (DOWN, "services/payment/payment/planted.py", "contracts.order"),
     (DOWN, "services/order/order/planted.py", "contracts.aggregator"),
     (DOWN, "shared/contracts/user.py", "contracts.order"),
+    (LISTED, "services/product/product/planted.py", "contracts.payment"),
     (INSIDE, "services/order/order/models.py", "order.saga"),
     (INSIDE, "services/product/product/queries.py", "product.handlers"),
     (LOGIC, "services/order/order/saga.py", "httpx"),

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from audit import at_rest, audit, stock_of
 
-from conftest import Customer, Open, Shop
+from audit import at_rest, audit, stock_of
+from shop import Customer, Open, Shop
 
 ORDERS = 200
 AT_ONCE = 8

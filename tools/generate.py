@@ -34,8 +34,8 @@ def map_page() -> str:
 
 def readme() -> str:
     """The README, with what stands between two comments written anew."""
-    text = (ROOT / "README.md").read_text()
-    before, begin, rest = text.partition(BEGIN)
+    path = ROOT / "README.md"
+    before, begin, rest = path.read_text().partition(BEGIN) if path.exists() else ("", "", "")
     _, end, after = rest.partition(END)
     if not (begin and end):
         sys.exit(f"README.md: put the lines\n{BEGIN}\n{END}\nwhere the map belongs")
@@ -56,12 +56,12 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
-    for name, text in FILES.items():
-        path = ROOT / name
-        if not path.exists() or path.read_text() != text():
+    for name, made in FILES.items():
+        path, text = ROOT / name, made()
+        if not path.exists() or path.read_text() != text:
             stale.append(name)
             if not check:
-                path.write_text(text())
+                path.write_text(text)
     if check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run `make generated`")
 

@@ -1,4 +1,4 @@
-"""The rules that no linter has: who commits, and how long things may grow.
+"""The rules that no linter has: who commits, and how long things may grow (tests may be longer).
 
 Prints one `file:line: rule` for each breach and ends with 1.
 """
@@ -25,7 +25,7 @@ def breaches(root: Path) -> Iterator[str]:
     for path in sorted(root.glob("[!.]*/**/*.py")):
         name, text = path.relative_to(root).as_posix(), path.read_text()
         nodes = list(ast.walk(ast.parse(text)))
-        yield from too_long(name, len(text.splitlines()), nodes)
+        yield from too_long(name, 0 if "tests/" in name else len(text.splitlines()), nodes)
         if name.startswith(("services/", "shared/")) and "/tests/" not in name and name not in MAY_END_ONE:
             yield from commits(name, nodes)
     for service in sorted(root.glob("services/*")):

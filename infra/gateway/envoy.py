@@ -67,18 +67,13 @@ def config(
         "internal": [filters.jwt(internal_rules(known, service_key), service_key), *guards],
         "hooks": [filters.local_ratelimit(limits, by_caller=False), limit_body],
     }
-    places = {
-        "public": [Place(part.name, PUBLIC_PREFIX, PUBLIC_PREFIX) for part in shop],
-        "internal": [Place(part.name, f"/{part.name}/", "/") for part in known],
-        "hooks": [Place(it.name, f"/{it.name}{it.hooks}/", f"{it.hooks}/") for it in known if it.hooks],
-    }
     observed: Json = {"access_log": filters.access_log(access_log)}
     clusters = [cluster(part.name, upstreams[part.name]) for part in known]
     if otlp_endpoint:
         observed["tracing"] = {"provider": tracer(otlp_endpoint, trace_ratio), "random_sampling": {"value": 100}}
         clusters.append(cluster(TELEMETRY, otlp_endpoint))
     listeners = [
-        listener(name, at(address, getattr(ports, name)), routes(places[name], timeout_seconds), chain, observed)
+        listener(name, at(address, getattr(ports, name)), routes(places(name, known), timeout_seconds), chain, observed)
         for name, chain in chains.items()
     ]
     return str(yaml.safe_dump(bootstrap(at(address, ports.admin), listeners, clusters), sort_keys=False, width=120))
@@ -100,6 +95,15 @@ def bootstrap(admin: Json, listeners: list[Json], clusters: list[Json]) -> Json:
         "overload_manager": {"resource_monitors": [limit]},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": runtime}]},
     }
+
+
+def places(listener: str, parts: Sequence[Part]) -> list[Place]:
+    """What is reached through a listener."""
+    if listener == "public":
+        return [Place(it.name, PUBLIC_PREFIX, PUBLIC_PREFIX) for it in parts if it.name == EXPERIENCE]
+    if listener == "hooks":
+        return [Place(it.name, f"/{it.name}{it.hooks}/", f"{it.hooks}/") for it in parts if it.hooks]
+    return [Place(it.name, f"/{it.name}/", "/") for it in parts]
 
 
 def public_rules(shop: Sequence[Part]) -> list[Json]:

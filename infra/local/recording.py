@@ -11,8 +11,9 @@ import subprocess
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from local.jars import exclusive
+from local.jars import CACHE, exclusive
 from local.kafka import Kafka, java, recording
+from local.server import free_port
 from local.trouble import Trouble
 
 
@@ -31,10 +32,11 @@ def record() -> None:
 
 
 async def _take_notes(java_options: list[str]) -> None:
-    server = Kafka.temporary()
-    server.java_options = java_options
+    server = Kafka(CACHE / "recording", free_port(), durable=False, java_options=java_options)
+    server.remove()  # what an interrupted recording has left
     async with server:
         await _one_message(server.address)
+    server.remove()
 
 
 async def _one_message(address: str) -> None:

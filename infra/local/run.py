@@ -1,6 +1,7 @@
 """One run of the whole system: looked over, started, shown, kept, and stopped in order."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -35,6 +36,9 @@ def run(console: Console, broker: str, left_out: set[str]) -> None:
         shop = Shop(state.folder(), state.Kept(), broker, listeners_from_environment(), left_out)
         look_over(shop, console)
         asyncio.run(Run(shop, console).go())
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        raise Trouble("the disk is full: free some space and start again" if full else str(error)) from error
     finally:
         state.forget()
         claim.close()
@@ -101,16 +105,16 @@ class Run:
             await self._supervisor.stop()
 
     async def _start(self) -> None:
-        """PostgreSQL alone comes first, because the services' databases are made in it; the rest in any order."""
+        """The services come after PostgreSQL, because their databases are made in it; all else starts in any order."""
         shop, supervisor = self._shop, self._supervisor
         self._display.watch(supervisor.children)
         self._by_hand = {name: shop.write_environment(name) for name in shop.left_out}
         supervisor.launch(shop.postgres)
-        await supervisor.until_ready()
-        await asyncio.to_thread(shop.postgres.create_databases, shop.passwords)
-        self._flushing = asyncio.create_task(asyncio.to_thread(shop.postgres.flush))
         supervisor.launch(shop.valkey, *shop.brokers())
         supervisor.launch(shop.envoy, shop.outside())
+        await supervisor.until_ready(shop.postgres.name)
+        await asyncio.to_thread(shop.postgres.create_databases, shop.passwords)
+        self._flushing = asyncio.create_task(asyncio.to_thread(shop.postgres.flush))
         supervisor.launch(*shop.programs())
         await supervisor.until_ready()
 

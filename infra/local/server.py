@@ -78,8 +78,8 @@ class Server(ABC):
         for symptom, explanation in _EXPLANATIONS.items():
             if symptom in log:
                 return explanation.format(port=self.port)
-        lines = [line.strip() for line in log.splitlines() if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+        lines = [line.strip(" |+-") for line in log.splitlines()]  # without the lines that frame exceptions of a group
+        return next((line for line in reversed(lines) if line), "it said nothing")
 
     @classmethod
     def temporary(cls) -> Self:

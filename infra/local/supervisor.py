@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Child:
             options = birth(log, server.environment(), server.user(), server.death_signal)
             self.process = await asyncio.create_subprocess_exec(*server.argv(), **options)
         self.told.pid = self.process.pid
-        self.told.born = psutil.Process(self.process.pid).create_time()
+        with suppress(psutil.NoSuchProcess):  # dead already
+            self.told.born = psutil.Process(self.process.pid).create_time()
         return self.process
 
 
@@ -64,9 +66,9 @@ class Supervisor:
         self.children += group
         self._keepers += [asyncio.create_task(self._keep(child)) for child in group]
 
-    async def until_ready(self) -> None:
-        """Return when every child is ready; raise Trouble when one gave up, CancelledError when asked to stop."""
-        for child in self.children:
+    async def until_ready(self, *names: str) -> None:
+        """Wait for these children, or all; raise Trouble when one gave up, CancelledError when asked to stop."""
+        for child in [it for it in self.children if not names or it.server.name in names]:
             ready = asyncio.create_task(child.ready.wait())
             either: list[asyncio.Future[Any]] = [ready, self.over]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

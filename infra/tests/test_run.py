@@ -1,5 +1,6 @@
 """The command as a person uses it: run, status, a crash, stop, reset; and what is said when it cannot run."""
 
+import errno
 import json
 import os
 import shutil
@@ -131,12 +132,21 @@ def test_a_full_disk_is_found_before_anything_starts(checkout: Path, monkeypatch
         run.run(Console(), "kafka", set())
 
 
+def test_a_disk_that_gets_full_is_one_line(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state, "write_private", fail)
+    with pytest.raises(Trouble, match="the disk is full: free some space"):
+        run.run(Console(), "kafka", set())
+
+
 def test_without_the_jars_the_run_without_kafka_is_offered(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> list[Path]:
         raise Trouble("kafka_2.13-4.4.0.jar cannot be fetched: no network")
 
     monkeypatch.setattr(run, "fetched", refuse)
-    with pytest.raises(Trouble, match="no network. Without Kafka .*: BROKER=memory make run"):
+    with pytest.raises(Trouble, match=r"no network\. Without Kafka .*: BROKER=memory make run"):
         run.run(Console(), "kafka", set())
 
 

@@ -108,6 +108,7 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) 
         ('FATAL:  could not write file "pg_wal/x": No space left on device\nLOG: bye', "the disk is full"),
         ("java.net.BindException: Address already in use", "port 7 is taken"),
         ("first\nModuleNotFoundError: No module named 'order'\n\n", "ModuleNotFoundError: No module named 'order'"),
+        ("  | KeyError: 'cups'\n  +------------\n", "KeyError: 'cups'"),
         ("", "it said nothing"),
     ],
 )

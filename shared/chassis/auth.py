@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,9 @@ from joserfc.jwk import KeySet, OctKey
 
 from chassis.discovery import Discovery, NotDiscovered
 from chassis.errors import Forbidden, Unauthenticated, Unavailable
+
+# Joserfc would rather have RFC 9864's name Ed25519, which Envoy does not know.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 SERVICE_ISSUER = "service"
 SERVICE_TOKEN_SECONDS = 300

@@ -6,6 +6,7 @@ retried, what still fails is poison and parked with its key, and later messages 
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from chassis import metrics, tracing
-from chassis.backoff import Backoff, wait
+from chassis.backoff import Backoff
 from chassis.database import Database
+from chassis.errors import Problem
 from chassis.logs import Trouble
 from chassis.messaging.broker import Broker, BrokerUnavailable
 from chassis.messaging.broker import Subscription as BrokerSubscription
@@ -43,6 +45,12 @@ VALUES ($1, $2, {", ".join(f"${number}" for number in range(3, len(_columns) + 3
 
 class Unreadable(Exception):
     """The message is not what its type promises."""
+
+
+class StillFails(Problem):
+    """A parked message was tried again and stays parked."""
+
+    status, code = 409, "still_fails"
 
 
 class Consumer:
@@ -84,7 +92,7 @@ class Consumer:
                     await self.handle(batch)
                     break
                 except Exception as error:
-                    if not away(error):
+                    if not (away(error) or isinstance(error, CONFLICT)):
                         raise
                     self.trouble.begins(error)
                     await backoff.pause(stop)
@@ -121,7 +129,7 @@ class Consumer:
                     raise
                 if not isinstance(error, CONFLICT) or attempt == TRIES:
                     return await self._park(envelope, error)
-                await wait(0.02 * 2**attempt)
+                await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1))
 
     async def _apply(self, envelopes: Sequence[Envelope]) -> None:
         async with self._database.work() as work:
@@ -188,17 +196,23 @@ class Consumer:
     async def parked(self) -> list[dict[str, object]]:
         """The parked messages, oldest first."""
         sql = """
-            SELECT key, id, type, source, time, reason, parked_at, convert_from(body, 'UTF8') AS body
+            SELECT key, id, type, source, time, reason, parked_at, body
             FROM parked_messages WHERE consumer_group = $1 ORDER BY position
         """
         async with self._database.work() as work:
-            return [dict(row) for row in await work.execute(sql, self._group)]
+            rows = await work.execute(sql, self._group)
+        return [{**row, "body": row["body"].decode(errors="replace")} for row in rows]
 
     async def replay(self, key: str) -> int:
         """Handle the parked messages of a key in order, each in its own transaction. Stops at one that still fails."""
         replayed = 0
-        while await self._replay_first(key):
-            replayed += 1
+        try:
+            while await self._replay_first(key):
+                replayed += 1
+        except Exception as error:
+            if away(error) or isinstance(error, CONFLICT):
+                raise
+            raise StillFails(f"{replayed} were replayed, then: {error!r}", replayed=replayed) from error
         return replayed
 
     async def _replay_first(self, key: str) -> bool:

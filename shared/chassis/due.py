@@ -71,6 +71,7 @@ class Sweeper:
     def __init__(self, database: Database, entry: Entry, runtime: Any) -> None:
         self.trouble = Trouble(f"the database of the sweep over {entry.table.__name__}.{entry.column}", logger)
         self._database, self._entry, self._runtime = database, entry, runtime
+        self._where = {"table": entry.table.__name__, "column": entry.column}
         self._woken = asyncio.Event()
         self._next: datetime | None = None
         self._calls: set[asyncio.Task[tuple[Table, Any] | None]] = set()
@@ -142,13 +143,34 @@ class Sweeper:
         return [row for key in keys if (row := work.get(self._entry.table, *key)) is not None]
 
     async def _handle_due(self) -> int:
+        """All in one transaction; when that fails one by one, and a row that fails alone is put off."""
+        try:
+            return await self._handle_together(LIMIT, self._entry.handler)
+        except Exception as error:
+            if away(error):
+                raise
+        for handled in range(LIMIT):
+            try:
+                if not await self._handle_together(1, self._entry.handler):
+                    return handled
+            except Exception as error:
+                if away(error) or isinstance(error, CONFLICT):
+                    raise
+                logger.error("a due row failed and is put off", extra=self._where, exc_info=error)
+                await self._handle_together(1, self._put_off)
+        return LIMIT
+
+    async def _handle_together(self, limit: int, handler: Callable[[Table, UnitOfWork], None]) -> int:
         async with self._database.work() as work:
-            rows = await self._due_rows(work, LIMIT)
+            rows = await self._due_rows(work, limit)
             await load(work, [(row, self._entry.needs) for row in rows])
             for row in rows:
-                work.cause = _cause(row)
-                self._entry.handler(row, work)
+                work.cause = Cause.kept_by(row)
+                handler(row, work)
         return len(rows)
+
+    def _put_off(self, row: Table, work: UnitOfWork) -> None:
+        setattr(row, self._entry.column, work.now + self._entry.lease)
 
     async def _start_calls(self) -> int:
         room = LIMIT - len(self._calls)
@@ -157,7 +179,7 @@ class Sweeper:
         async with self._database.work() as work:
             rows = await self._due_rows(work, room)
             for row in rows:
-                setattr(row, self._entry.column, work.now + self._entry.lease)
+                self._put_off(row, work)
         self._calls |= {asyncio.create_task(self._call(row)) for row in rows}
         return len(rows)
 
@@ -165,13 +187,13 @@ class Sweeper:
         assert self._entry.call is not None
         try:
             async with asyncio.timeout(self._entry.lease.total_seconds()):
-                cause, name = _cause(row), f"call {self._entry.call.__name__}"
+                cause, name = Cause.kept_by(row), f"call {self._entry.call.__name__}"
                 with tracing.span(self._database.service, name, SpanKind.CLIENT, cause.traceparent if cause else None):
                     return row, await self._entry.call(row, self._runtime)
         except Exception as error:
             logger.warning(
                 "a call to the outside has no outcome yet and will be made again",
-                extra={"table": self._entry.table.__name__, "error": repr(error)},
+                extra={**self._where, "error": repr(error)},
             )
             return None
 
@@ -180,9 +202,12 @@ class Sweeper:
             return
         try:
             await self._record_together(outcomes)
-        except Exception:
-            if len(outcomes) == 1:
+        except Exception as error:
+            if away(error):
                 raise
+            if len(outcomes) == 1:
+                logger.error("an outcome was not recorded; the call is made again", extra=self._where, exc_info=error)
+                return
             for outcome in outcomes:
                 await self._record([outcome])
 
@@ -197,11 +222,5 @@ class Sweeper:
             ]
             await load(work, [(row, self._entry.needs) for row, _ in mine])
             for row, outcome in mine:
-                work.cause = _cause(row)
+                work.cause = Cause.kept_by(row)
                 self._entry.handler(row, outcome, work)
-
-
-def _cause(row: Table) -> Cause | None:
-    """What the row remembers in a column `cause`, if it has one."""
-    cause = getattr(row, "cause", None)
-    return Cause(**cause) if cause else None

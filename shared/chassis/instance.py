@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Coroutine
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import httpx
@@ -34,6 +36,12 @@ ROLES = ("api", "consumer", "relay", "migrate", "all")
 STOP_SECONDS = 7  # of the ten that a stop may take
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Read once: a tenth of a second for each client otherwise."""
+    return httpx.create_ssl_context()
+
+
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: the process has its own."""
 
@@ -52,7 +60,7 @@ class Instance:
             settings.kafka_bootstrap_servers, service.name, settings.kafka_replicas
         )
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
-        self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient())
+        self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient(verify=_trusted()))
         self.consumer = Consumer(self.database, self.broker, service.subscriptions, settings.consumer_batch)
         self.sweepers = [Sweeper(self.database, entry, self.runtime) for entry in service.due.entries]
         self.relay: Relay | None = None

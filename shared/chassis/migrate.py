@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -13,6 +14,8 @@ from sqlalchemy.pool import NullPool
 from chassis.service import Service
 
 LOCK = 0x0A1E  # one migration at a time, however many instances start
+# And one at a time in a process that runs several services: Alembic's context is a global.
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 def metadata(service: Service) -> MetaData:
@@ -34,6 +37,11 @@ def config(service: Service, connection: Connection | None = None) -> Config:
 
 async def migrate(service: Service, database_url: str) -> None:
     """Run what is missing. Waits for another instance that is at it."""
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        await _migrate(service, database_url)
+
+
+async def _migrate(service: Service, database_url: str) -> None:
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
     try:
         async with engine.connect() as connection:

@@ -49,7 +49,7 @@ def operations(runtime: Runtime, consumer: Consumer, troubles: Mapping[str, Trou
     async def parked(_: Operator) -> list[dict[str, object]]:
         return await consumer.parked()
 
-    @router.post("/internal/parked/{key}/replay")
+    @router.post("/internal/parked/{key:path}/replay")
     async def replay(key: str, _: Operator) -> dict[str, int]:
         if not any(message["key"] == key for message in await consumer.parked()):
             raise NothingParked()

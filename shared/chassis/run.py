@@ -18,7 +18,8 @@ from chassis.service import Service, installed, installed_names
 async def run(services: Sequence[Service], role: str) -> None:
     """Run services in this process until SIGTERM or Ctrl-C."""
     settings = [service.settings.of(service.name) for service in services]
-    memory = MemoryBroker() if settings[0].broker == "memory" else None
+    groups = {service.name: service.subscriptions.topics for service in services}
+    memory = MemoryBroker(groups) if settings[0].broker == "memory" else None
     instances = [Instance(service, its, memory) for service, its in zip(services, settings, strict=True)]
 
     def stop() -> None:

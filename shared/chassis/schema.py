@@ -1,5 +1,7 @@
 """The chassis' own tables in every service's database, called by the service's first migration."""
 
+from typing import Any
+
 from alembic import op
 
 VERSION_1 = """
@@ -90,3 +92,8 @@ TABLES = {
     "parked_messages",
     "idempotency_keys",
 }
+
+
+def include(_: Any, name: str | None, kind: str, reflected: bool, __: Any) -> bool:
+    """For Alembic: leave the chassis' own tables out of comparisons."""
+    return not (kind == "table" and reflected and (name in TABLES or str(name).startswith("outbox_history")))

@@ -1,5 +1,6 @@
 """OpenTelemetry by hand: few spans, sampled at the start of a trace, and W3C trace context through everything."""
 
+import concurrent.futures.thread  # noqa: F401  # before OpenTelemetry: after a fork its hook uses what this one's repairs
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 

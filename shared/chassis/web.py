@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, cast
 
+import asyncpg
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -77,12 +78,12 @@ async def _answer_once(
     work.before_begin = lambda: once.claim(work)
     try:
         response = await answer(request)
+        await once.keep(work, response)
     except (Problem, AnsweredBefore):
         await work.undo()
         if (first := await once.first_answer(work)) is not None:
             return first
         raise
-    await once.keep(work, response)
     return response
 
 
@@ -164,11 +165,13 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         if isinstance(error.__cause__, Problem):  # FastAPI takes all that goes wrong while a body is read for a 400
             return error.__cause__
-        return {404: errors.NotFound, 405: errors.MethodNotAllowed}.get(error.status_code, errors.InvalidInput)()
+        return {400: errors.InvalidJson, 404: errors.NotFound, 405: errors.MethodNotAllowed}.get(error.status_code, errors.InvalidInput)()
     if isinstance(error, TimeoutError):
         return errors.TimedOut()
     if isinstance(error, CONFLICT):
         return errors.Conflict()
+    if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
+        return errors.InvalidInput("A text holds a NUL, which cannot be stored.")
     if away(error):
         logger.warning("the database was away for a request", extra={"error": repr(error)})
         return errors.Unavailable(retry_after=1)

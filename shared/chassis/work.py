@@ -37,13 +37,9 @@ AWAY = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.UndefinedTableError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # it does not accept connections now
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to take over
 )
-
-
-def away(error: BaseException) -> bool:
-    """Whether the database is away. A value it cannot take is an InterfaceError too, and no reason to wait."""
-    return isinstance(error, AWAY) and not isinstance(error, ValueError)
-
 
 # Somebody else was in the way: the same work may succeed at once.
 CONFLICT = (
@@ -53,6 +49,11 @@ CONFLICT = (
     asyncpg.QueryCanceledError,
     asyncpg.UniqueViolationError,
 )
+
+
+def away(error: BaseException) -> bool:
+    """Whether the database is away. A value it cannot take is an InterfaceError too, and no reason to wait."""
+    return isinstance(error, AWAY) and not isinstance(error, (ValueError, *CONFLICT))
 
 
 class MessageTooLarge(Exception):
@@ -78,6 +79,12 @@ class Cause(NamedTuple):
     id: str
     correlation_id: str
     traceparent: str | None
+
+    @classmethod
+    def kept_by(cls, row: Table) -> "Cause | None":
+        """What the row remembers in its column `cause`, if it has one."""
+        kept = getattr(row, "cause", None)
+        return cls(**kept) if kept else None
 
 
 class Connections(Protocol):
@@ -151,18 +158,24 @@ class UnitOfWork:
                     body=body,
                     correlation_id=cause.correlation_id if cause else self.correlation_id or str(id),
                     causation_id=str(cause.id) if cause else None,
-                    traceparent=tracing.traceparent() or (cause.traceparent if cause else None),
+                    traceparent=self._parent(),
                 )
             )
 
     def origin(self) -> dict[str, Any] | None:
         """What a row keeps in its column `cause` (JSONB), so that what is done about it later stays in the trace."""
-        cause, parent = self.cause, tracing.traceparent()
+        cause, parent = self.cause, self._parent()
         if cause is None and self.correlation_id is None:
             return None
         if cause is None:
             return Cause(str(self.correlation_id), str(self.correlation_id), parent)._asdict()
-        return Cause(str(cause.id), cause.correlation_id, parent or cause.traceparent)._asdict()
+        return Cause(str(cause.id), cause.correlation_id, parent)._asdict()
+
+    def _parent(self) -> str | None:
+        """The trace of what a row remembers goes before the running span, which happens to be about the row."""
+        if isinstance(self.cause, Cause):
+            return self.cause.traceparent
+        return tracing.traceparent() or (self.cause.traceparent if self.cause else None)
 
     async def begin(self) -> "asyncpg.Connection[Any]":
         """Open the transaction, once. What is read before is not part of it."""
@@ -193,10 +206,11 @@ class UnitOfWork:
         for record in records:
             row = build(table, dict(record))
             identity = it.identity(row)
-            if identity not in self._rows[table]:
+            if identity not in self._rows[table] and identity not in self._loaded[table]:
                 self._rows[table][identity] = row
                 self._loaded[table][identity] = dict(record)
-            found.append(cast(T, self._rows[table][identity]))
+            if identity in self._rows[table]:  # it is not when it was removed in this work
+                found.append(cast(T, self._rows[table][identity]))
         return found
 
     @overload
@@ -267,6 +281,8 @@ class UnitOfWork:
         updated = [
             rows[identity] for identity, was in loaded.items() if identity in rows and values(rows[identity]) != was
         ]
+        if any(shape(table).identity(row) not in loaded for row in updated):
+            raise ValueError(f"{table.__name__}: a row's key does not change; remove it and add another")
         return inserted, updated, [identity for identity in loaded if identity not in rows]
 
     @property

@@ -35,7 +35,8 @@ def _catalogue(words: bool, category: bool) -> SelectOfScalar[Product]:
         text = col(Product.name) + literal_column("' '") + col(Product.description)
         vector = func.to_tsvector(literal_column("'simple'"), text)
         query = func.to_tsquery(literal_column("'simple'"), bindparam("words", type_=String))
-        statement = statement.where(vector.bool_op("@@")(query))
+        found = select(Product.id).where(vector.bool_op("@@")(query)).cte("found").prefix_with("MATERIALIZED")
+        statement = statement.where(col(Product.id).in_(select(found.c.id)))
     if category:
         statement = statement.where(Product.category == bindparam("category"))
     return statement.order_by(col(Product.name), col(Product.id)).limit(bindparam("count", type_=Integer))

@@ -58,5 +58,5 @@ async def _tell(news: News, work: UnitOfWork) -> None:
     if not found:
         logger.warning("the carrier speaks of a shipment that is not ours", extra={"reference": str(news.reference)})
     for shipment in found:
-        work.cause = Cause(**shipment.cause) if shipment.cause else None
+        work.cause = Cause.kept_by(shipment)
         learn(shipment, Parcel(status=STATUS[news.type], id=news.id, tracking_code=news.tracking_code), work)

@@ -187,6 +187,12 @@ async def test_a_refresh_token_is_good_once_and_its_theft_ends_the_session(user:
     assert (await refresh(user, other.json()["refresh_token"])).status_code == 200  # another sign-in goes on
 
 
+async def test_a_session_that_ends_while_it_is_refreshed_ends(user: Launched, ada: Customer) -> None:
+    second = (await refresh(user, ada.refresh_token)).json()["refresh_token"]
+    await asyncio.gather(refresh(user, second), refresh(user, ada.refresh_token))
+    assert await user.rows(RefreshToken) == []
+
+
 async def test_of_two_with_one_refresh_token_one_gets_on(user: Launched, ada: Customer) -> None:
     answers = await asyncio.gather(*[refresh(user, ada.refresh_token) for _ in range(2)])
     assert sorted(answer.status_code for answer in answers) == [200, 401]

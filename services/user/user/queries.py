@@ -6,12 +6,13 @@ from sqlmodel import bindparam, col, select
 
 from chassis.work import UnitOfWork
 from user.errors import AccountNotFound, AddressNotFound
-from user.models import Account, Address, SigningKey
+from user.models import Account, Address, RefreshToken, SigningKey
 
 _account = select(Account).where(Account.id == bindparam("id"))
 _account_by_email = select(Account).where(Account.email == bindparam("email"))
 _address = select(Address).where(Address.id == bindparam("id"))
 _addresses = select(Address).where(Address.account_id == bindparam("account_id")).order_by(col(Address.id))
+_refresh_token = select(RefreshToken).where(RefreshToken.digest == bindparam("digest"))
 _signing_keys = select(SigningKey).order_by(col(SigningKey.created_at).desc(), SigningKey.kid)
 
 
@@ -37,6 +38,11 @@ async def address_by_id(work: UnitOfWork, id: UUID) -> Address:
 
 async def addresses_of_account(work: UnitOfWork, account_id: UUID) -> list[Address]:
     return await work.fetch(_addresses, account_id=account_id)
+
+
+async def refresh_token(work: UnitOfWork, digest: str) -> RefreshToken | None:
+    token = await work.one(_refresh_token, digest=digest)
+    return token
 
 
 async def signing_keys(work: UnitOfWork) -> list[SigningKey]:

@@ -27,16 +27,20 @@ async def refresh(token: str, work: UnitOfWork, settings: UserSettings) -> Token
     """Go on with a session, or None. A token that comes twice was stolen from one of the two who used it,
     so that the session ends for both: RFC 9700, 4.14.2.
     """
-    found = await work.lock(RefreshToken, digest=[digest_of(token)])
+    digest = digest_of(token)
+    known = await queries.refresh_token(work, digest)
+    if known is None:
+        return None
+    (account,) = await work.lock(Account, id=[known.account_id])  # first: a session goes on or ends, never both
+    found = await work.lock(RefreshToken, digest=[digest])
     if not found or found[0].expires_at <= work.now:
         return None
     if found[0].used:
-        for row in await work.lock(RefreshToken, session_id=[found[0].session_id]):
+        for row in await work.lock(RefreshToken, session_id=[known.session_id]):
             work.remove(row)
         return None
     found[0].used = True
-    account = await queries.account_by_id(work, found[0].account_id)
-    return await _tokens(account, found[0].session_id, work, settings)
+    return await _tokens(account, known.session_id, work, settings)
 
 
 async def _tokens(account: Account, session_id: UUID, work: UnitOfWork, settings: UserSettings) -> TokensView:

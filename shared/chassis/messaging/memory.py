@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chassis.messaging.message import Envelope
 
@@ -12,8 +12,11 @@ Delivery = tuple[Envelope, asyncio.Future[None]]
 class MemoryBroker:
     """Publishing returns when every group has acknowledged, so the outbox is what survives a crash."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Mapping[str, Sequence[str]] | None = None) -> None:
+        """`groups` and their topics are those that will join: what is published before waits for them."""
         self._groups: dict[str, dict[str, MemorySubscription]] = defaultdict(dict)
+        for group, topics in (groups or {}).items():
+            self._place(topics, group)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         deliveries = []
@@ -26,11 +29,15 @@ class MemoryBroker:
             await asyncio.wait(deliveries)
 
     async def subscribe(self, topics: Sequence[str], group: str) -> "MemorySubscription":
-        earlier = next((self._groups[topic][group] for topic in topics if group in self._groups[topic]), None)
-        if earlier is not None and not earlier.closed:
+        subscription = self._place(topics, group)
+        if not subscription.closed:
             raise ValueError(f"the memory broker has one consumer per group, and {group} has joined already")
-        subscription = earlier or MemorySubscription()
         subscription.closed = False
+        return subscription
+
+    def _place(self, topics: Sequence[str], group: str) -> "MemorySubscription":
+        earlier = next((self._groups[topic][group] for topic in topics if group in self._groups[topic]), None)
+        subscription = earlier or MemorySubscription()
         for topic in topics:
             self._groups[topic][group] = subscription
         return subscription
@@ -43,7 +50,7 @@ class MemorySubscription:
     """The one consumer of a group. It outlives its closing, so that nothing published meanwhile is missed."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed = True
         self._waiting: deque[Delivery] = deque()
         self._received: list[Delivery] = []
         self._arrived = asyncio.Event()

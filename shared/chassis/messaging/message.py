@@ -81,8 +81,11 @@ class Envelope:
     @classmethod
     def read(cls, topic: str, key: str, headers: list[tuple[str, bytes]], body: bytes) -> Envelope:
         """The envelope as the broker gave it. One that cannot be read has the empty type, so that it gets parked."""
+        key = key.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores any other
         try:
             values = {name: value.decode() for name, value in headers}
+            if any("\0" in value for value in values.values()):
+                raise ValueError("a header with a NUL")
             return cls(
                 topic=topic,
                 key=key,
@@ -95,6 +98,6 @@ class Envelope:
                 causation_id=values.get("ce_causationid"),
                 traceparent=values.get("traceparent"),
             )
-        except (KeyError, ValueError):
+        except (AttributeError, KeyError, ValueError, OverflowError):
             id = uuid5(NAMESPACE_OID, repr((topic, key, headers, body)))
             return cls(topic, key, id, type="", source="", time=datetime.now(UTC), body=body, correlation_id=str(id))

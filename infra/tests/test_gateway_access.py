@@ -1,0 +1,143 @@
+"""Who gets where through the gateway: listeners, tokens, hooks."""
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+
+import gateway
+from chassis.auth import service_token
+from local.envoy import Envoy
+
+from .conftest import PARTS, SERVICE_KEY, USER_KEY, Edge, Upstream, is_problem, new_ports, reply, user_token, wait_for
+
+
+def test_public_serves_the_experience_api_and_nothing_else(edge: Edge) -> None:
+    with edge.public() as client:
+        assert client.get("/api/v1/products?q=tea").json()["path"] == "/api/v1/products?q=tea"
+        for path in ("/", "/metrics", "/internal/parked", "/product/products", "/api/v1/../../metrics"):
+            assert is_problem(client.get(path), 404, "not_found")
+
+
+def test_internal_strips_the_service_name(edge: Edge) -> None:
+    with edge.internal(user_token()) as client:
+        answer = client.get("/product/products?ids=1").json()
+        assert answer == {"path": "/products?ids=1", "service": edge.upstreams["product"].port}
+        assert client.get("/aggregator/api/v1/products").json()["service"] == edge.upstreams["aggregator"].port
+        assert is_problem(client.get("/unheard/of"), 404, "not_found")
+
+
+BAD_TOKENS = {
+    "garbage": "garbage",
+    "expired": user_token(exp=int(time.time()) - 60),
+    "of another issuer": user_token(iss="mallory"),
+    "of another key": jwt.encode(
+        {"alg": "EdDSA", "kid": "one"},
+        {"iss": "user", "sub": "ada", "exp": int(time.time()) + 60},
+        OKPKey.generate_key("Ed25519"),
+        algorithms=["EdDSA"],
+    ),
+    "unsigned": "eyJhbGciOiJub25lIn0.eyJpc3MiOiJ1c2VyIiwic3ViIjoiYWRhIn0.",
+    "of a service": service_token("order", SERVICE_KEY),
+}
+
+
+@pytest.mark.parametrize("token", [None, *BAD_TOKENS.values()], ids=["none", *BAD_TOKENS])
+def test_what_the_api_declares_secured_needs_a_good_token(edge: Edge, token: str | None) -> None:
+    before = len(edge.upstreams["aggregator"].seen)
+    with edge.public(token) as client:
+        for path in ("/api/v1/orders/42", "/api/v1/orders/42?open=1", "/api/v1//orders/./42"):
+            assert is_problem(client.get(path), 401, "unauthenticated")
+        assert is_problem(client.post("/api/v1/checkouts", json={}), 401, "unauthenticated")
+    assert len(edge.upstreams["aggregator"].seen) == before
+
+
+def test_a_good_token_goes_on_to_the_service(edge: Edge) -> None:
+    token = user_token("grace")
+    with edge.public(token) as client:
+        assert client.get("/api/v1/orders/42").status_code == 200
+    assert edge.last("aggregator").headers["authorization"] == f"Bearer {token}"
+    assert edge.last("aggregator").headers["x-caller-id"] == "grace"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/products", "/api/v1/orders/42"])
+def test_nobody_can_say_who_they_are_or_how_envoy_shall_behave(edge: Edge, path: str) -> None:
+    spoofed = {"x-caller-id": "root", "x-envoy-upstream-rq-timeout-ms": "1", "x-envoy-max-retries": "9"}
+    with edge.public(user_token("grace")) as client:
+        client.get(path, headers=spoofed)
+    received = edge.last("aggregator").headers
+    assert received.get("x-caller-id", "grace") == "grace"
+    assert not {"x-envoy-upstream-rq-timeout-ms", "x-envoy-max-retries"} & received.keys()
+    assert received["x-envoy-expected-rq-timeout-ms"] == "3000"
+
+
+def test_internal_needs_a_token_unless_the_service_declares_otherwise(edge: Edge) -> None:
+    with edge.internal() as client:
+        for path in ("/product/products", "/product/internal/parked", "/product/metrics", "/nobody"):
+            assert is_problem(client.get(path), 401, "unauthenticated")
+        assert client.get("/product/readyz").status_code == 200
+        assert client.get("/user/.well-known/jwks.json").json()["keys"][0]["kid"] == "one"
+        assert client.post("/user/tokens", json={}).status_code == 200
+
+
+def test_internal_takes_the_tokens_of_services(edge: Edge) -> None:
+    with edge.internal(service_token("order", SERVICE_KEY)) as client:
+        assert client.get("/product/internal/parked").status_code == 200
+    with edge.internal(service_token("order", "another key that nobody has ever agreed on")) as client:
+        assert is_problem(client.get("/product/internal/parked"), 401, "unauthenticated")
+
+
+def test_hooks_reach_the_services_that_have_some_byte_for_byte(edge: Edge) -> None:
+    body = b'{"type":  "shipment.delivered",\r\n "odd": "\\u00e9"}\x00\xff'
+    with edge.client(edge.ports.hooks) as client:
+        headers = {"webhook-signature": "v1,abc=", "x-caller-id": "root"}
+        sent = client.post("/shipping/hooks/carrier", content=body, headers=headers)
+        assert sent.status_code == 200
+        for path in ("/shipping/shipments", "/product/hooks/carrier", "/shipping/hooks/../readyz"):
+            assert is_problem(client.post(path, content=body), 404, "not_found")
+    received = edge.last("shipping")
+    assert (received.path, received.body) == ("/hooks/carrier", body)
+    assert received.headers["webhook-signature"] == "v1,abc="
+    assert "x-caller-id" not in received.headers
+
+
+def test_the_admin_port_does_not_show_the_key(edge: Edge) -> None:
+    with edge.client(edge.ports.admin) as client:
+        assert client.get("/ready").status_code == 200
+        assert client.get("/config_dump").status_code == 403
+        assert client.post("/quitquitquit").status_code == 403
+
+
+def test_tokens_are_taken_as_soon_as_the_user_service_is_there(tmp_path: Path) -> None:
+    """Until then a token is not called bad: it cannot be checked."""
+    user, aggregator, ports = Upstream(), Upstream(), new_ports()
+    user.answers["/.well-known/jwks.json"] = [reply({"keys": [USER_KEY.as_dict(private=False)]})] * 100
+    aggregator.start()
+    text = gateway.config(ports, {"user": user.url, "aggregator": aggregator.url}, parts=PARTS, access_log="/dev/null")
+    url = f"http://127.0.0.1:{ports.public}/api/v1/orders/1"
+    headers = {"authorization": f"Bearer {user_token()}"}
+    try:
+        with Envoy(tmp_path, ports.admin, config=text):
+            assert is_problem(httpx.get(url, headers=headers), 503, "unavailable")
+            assert is_problem(httpx.get(url), 401, "unauthenticated")
+            user.start()
+            wait_for(lambda: httpx.get(url, headers=headers).status_code == 200)
+    finally:
+        user.stop()
+        aggregator.stop()
+
+
+def test_the_installed_services_make_a_configuration_that_envoy_accepts(tmp_path: Path) -> None:
+    parts, ports = gateway.declared(), new_ports()
+    upstreams = {
+        part.name: f"http://127.0.0.1:{number},http://{part.name}:80" for number, part in enumerate(parts, 9000)
+    }
+    Envoy(tmp_path, ports.admin, config=gateway.config(ports, upstreams, service_key=SERVICE_KEY)).prepare()
+    shop = next(part for part in parts if part.name == "aggregator")
+    needs_token = {(it.method, it.path) for it in shop.secured}
+    assert {("POST", "/api/v1/checkouts"), ("GET", "/api/v1/orders/[^/]+"), ("GET", "/api/v1/cart")} <= needs_token
+    assert ("GET", "/api/v1/products") not in needs_token
+    assert [part.name for part in parts if part.hooks] == ["shipping"]

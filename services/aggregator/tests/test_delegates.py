@@ -1,0 +1,181 @@
+"""What is passed on in the caller's name, what is refused before, and how the API describes itself."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from joserfc.jwk import OKPKey
+
+from chassis.tables import new_id
+from chassis.testing import token
+from contracts.order import (
+    OrderPlaced,
+)
+
+from .conftest import ADA, API, Peer, Shop, changed, order_state, problem, view_of
+
+ID = str(new_id())
+ACCOUNT = {"id": ID, "email": "ada@example.org", "name": "Ada", "roles": ["customer"]}
+TOKENS = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "expires_in": 900}
+HOME = {"name": "Ada", "street": "Main St 1", "postcode": "10115", "city": "Berlin", "country": "DE"}
+CART = {"lines": [], "total_cents": 0, "currency": "EUR"}
+REGISTER = {"email": "ada@example.org", "password": "correct horse", "name": "Ada"}
+SIGN_IN = {"grant_type": "password", "email": "ada@example.org", "password": "correct horse"}
+CHECKOUT = {"address_id": ID, "payment_token": "tok_visa", "total_cents": 1390}
+DELEGATED: list[tuple[str, str, str, Any, int, Any]] = [
+    ("user", "POST", "/accounts", REGISTER, 201, ACCOUNT),
+    ("user", "POST", "/tokens", SIGN_IN, 200, TOKENS),
+    ("user", "POST", "/tokens", {"grant_type": "refresh_token", "refresh_token": "r"}, 200, TOKENS),
+    ("user", "GET", "/me", None, 200, ACCOUNT),
+    ("user", "GET", "/me/addresses", None, 200, [{"id": ID, **HOME}]),
+    ("user", "POST", "/me/addresses", HOME, 201, {"id": ID, **HOME}),
+    ("order", "GET", "/cart", None, 200, CART),
+    ("order", "PUT", f"/cart/lines/{ID}", {"quantity": 2}, 200, CART),
+    ("order", "DELETE", f"/cart/lines/{ID}", None, 200, CART),
+    ("order", "POST", "/checkouts", CHECKOUT, 202, view_of(order_state(OrderPlaced, 1, UUID(ID)))),
+]
+NAMES = [f"{method} {path}".replace(ID, "ID") for _, method, path, *_ in DELEGATED]
+
+
+@pytest.mark.parametrize(("owner", "method", "path", "body", "status", "answer"), DELEGATED, ids=NAMES)
+async def test_a_request_is_passed_on(
+    shop: Shop, owner: str, method: str, path: str, body: Any, status: int, answer: Any
+) -> None:
+    peer: Peer = getattr(shop, owner)
+    peer.answers[method, path] = (status, answer)
+    async with shop.as_ada() as client:
+        headers = {"Idempotency-Key": "once"} if path == "/checkouts" else {}
+        response = await client.request(method, API + path, json=body, headers=headers)
+        assert (response.status_code, response.json()) == (status, answer)
+        (seen,) = peer.seen
+        assert (seen.method, seen.path, seen.body) == (method, path, body)
+        assert seen.headers["authorization"] == client.headers["authorization"]
+    if path == "/checkouts":
+        assert seen.headers["idempotency-key"] == "once"
+        assert response.headers["location"] == f"{API}/orders/{ID}"
+
+
+@pytest.mark.parametrize(("owner", "method", "path", "body", "status", "answer"), DELEGATED, ids=NAMES)
+async def test_a_refusal_is_passed_back(
+    shop: Shop, owner: str, method: str, path: str, body: Any, status: int, answer: Any
+) -> None:
+    peer: Peer = getattr(shop, owner)
+    errors = [{"field": "quantity", "code": "price_changed", "detail": "No."}]
+    peer.answers[method, path] = (409, {**problem(409, "price_changed"), "total_cents": 7, "errors": errors})
+    async with shop.as_ada() as client:
+        response = await client.request(method, API + path, json=body, headers={"Idempotency-Key": "once"})
+    told = response.json()
+    assert (response.status_code, told["code"], told["total_cents"], told["errors"]) == (
+        409,
+        "price_changed",
+        7,
+        errors,
+    )
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def without(body: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key != name}
+
+
+LINE = f"/cart/lines/{ID}"
+BAD_INPUT: dict[str, tuple[str, str, Any, int, str, str | None]] = {
+    "quantity zero": ("PUT", LINE, {"quantity": 0}, 422, "invalid_input", "quantity"),
+    "quantity negative": ("PUT", LINE, {"quantity": -1}, 422, "invalid_input", "quantity"),
+    "quantity absurd": ("PUT", LINE, {"quantity": 1_000_000_000_000}, 422, "invalid_input", "quantity"),
+    "quantity half": ("PUT", LINE, {"quantity": 1.5}, 422, "invalid_input", "quantity"),
+    "quantity missing": ("PUT", LINE, {}, 422, "invalid_input", "quantity"),
+    "unknown field": ("PUT", LINE, {"quantity": 1, "price_cents": 1}, 422, "invalid_input", "price_cents"),
+    "product no id": ("PUT", "/cart/lines/tea", {"quantity": 1}, 422, "invalid_input", "product_id"),
+    "broken JSON": ("PUT", LINE, b'{"quantity": ', 400, "invalid_json", None),
+    "no body": ("PUT", LINE, b"", 422, "invalid_input", None),
+    "oversized body": ("POST", "/checkouts", b'"' + b"x" * 1024 * 1024 + b'"', 413, "body_too_large", None),
+    "checkout field": ("POST", "/checkouts", {**CHECKOUT, "discount": 1}, 422, "invalid_input", "discount"),
+    "checkout address": ("POST", "/checkouts", {**CHECKOUT, "address_id": "home"}, 422, "invalid_input", "address_id"),
+    "no payment": ("POST", "/checkouts", without(CHECKOUT, "payment_token"), 422, "invalid_input", "payment_token"),
+    "grant type": ("POST", "/tokens", {**SIGN_IN, "grant_type": "magic"}, 422, "invalid_input", None),
+    "short password": ("POST", "/accounts", {**REGISTER, "password": "x"}, 422, "invalid_input", "password"),
+    "mail": ("POST", "/accounts", {**REGISTER, "email": "ada"}, 422, "invalid_input", "email"),
+    "roles": ("POST", "/accounts", {**REGISTER, "roles": ["operator"]}, 422, "invalid_input", "roles"),
+    "country": ("POST", "/me/addresses", {**HOME, "country": "Germany"}, 422, "invalid_input", "country"),
+    "limit": ("GET", "/products?limit=0", None, 422, "invalid_input", "limit"),
+    "search": ("GET", "/products?q=%00", None, 422, "invalid_input", "q"),
+    "cursor": ("GET", "/products?cursor=nonsense", None, 422, "invalid_cursor", "cursor"),
+    "order cursor": ("GET", "/orders?cursor=WyJ4Il0", None, 422, "invalid_cursor", "cursor"),
+    "order no id": ("GET", "/orders/17", None, 422, "invalid_input", "order_id"),
+    "unknown product": ("GET", f"/products/{ID}", None, 404, "product_not_found", None),
+    "unknown path": ("GET", "/nothing", None, 404, "not_found", None),
+    "unknown method": ("DELETE", "/products", None, 405, "method_not_allowed", None),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "code", "field"), BAD_INPUT.values(), ids=BAD_INPUT)
+async def test_bad_input_has_its_code_and_changes_nothing(
+    shop: Shop, method: str, path: str, body: Any, status: int, code: str, field: str | None
+) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
+    async with shop.as_ada() as client:
+        headers = {"Idempotency-Key": "once", "content-type": "application/json"}
+        response = await client.request(method, API + path, content=content, headers=headers)
+    told = response.json()
+    assert (response.status_code, told["status"], told["code"]) == (status, status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+    if field is not None:
+        assert field in [error["field"].split(".")[-1] for error in told["errors"]]
+    assert [*shop.user.seen, *shop.product.seen, *shop.order.seen] == []
+
+
+async def test_a_checkout_needs_an_idempotency_key(shop: Shop) -> None:
+    async with shop.as_ada() as client:
+        response = await client.post(f"{API}/checkouts", json=CHECKOUT)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert shop.order.seen == []
+
+
+BAD_TOKENS = {
+    "none": None,
+    "malformed": "a.b.c",
+    "expired": token(ADA, "customer", expires_in=-1),
+    "of another key": token(ADA, "customer", key=OKPKey.generate_key("Ed25519", {"kid": "test"}, private=True)),
+}
+
+
+@pytest.mark.parametrize("raw", BAD_TOKENS.values(), ids=BAD_TOKENS)
+async def test_without_a_good_token_only_the_catalogue_is_open(shop: Shop, raw: str | None) -> None:
+    event = changed()
+    await shop.aggregator.send(event)
+    shop.product.answers["GET", "/stock"] = (200, [])
+    for owner, method, path, _, status, answer in DELEGATED:
+        getattr(shop, owner).answers[method, path] = (status, answer)
+    async with shop.aggregator.client(raw) as client:
+        for path in ("/products", f"/products/{event.product_id}", "/categories", "/openapi.json"):
+            assert (await client.get(API + path)).status_code == 200
+        for _, method, path, body, status, _ in DELEGATED:
+            expected = status if path in ("/accounts", "/tokens") else 401
+            headers = {"Idempotency-Key": "once"}
+            answered = await client.request(method, API + path, json=body, headers=headers)
+            assert (answered.status_code, method, path) == (expected, method, path)
+        for path in ("/orders", f"/orders/{ID}"):
+            assert (await client.get(API + path)).json()["code"] == "unauthenticated"
+    assert shop.order.seen == []
+
+
+async def test_the_api_describes_itself(shop: Shop) -> None:
+    described = await shop.get("/openapi.json")
+    assert described["openapi"].startswith("3.1")
+    operations = {
+        (method.upper(), path.removeprefix(API)): operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
+    open_to_all = {key for key, operation in operations.items() if not operation.get("security")}
+    assert open_to_all == {
+        ("POST", "/accounts"),
+        ("POST", "/tokens"),
+        ("GET", "/products"),
+        ("GET", "/products/{product_id}"),
+        ("GET", "/categories"),
+    }
+    assert len(operations) == 14
+    assert all("default" in operation["responses"] for operation in operations.values())

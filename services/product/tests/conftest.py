@@ -1,0 +1,32 @@
+"""Product as it runs, and products in it."""
+
+from uuid import UUID
+
+import pytest
+
+from chassis.tables import new_id
+from chassis.testing import Launch, Launched
+from product.main import service
+from product.models import Stock
+
+
+@pytest.fixture
+async def product(launch: Launch) -> Launched:
+    return await launch(service)
+
+
+async def added(product: Launched, *on_hand: int, **given: object) -> list[UUID]:
+    """New products with so many pieces."""
+    ids = [new_id() for _ in on_hand]
+    body = [
+        {"id": str(id), "name": f"Tea {number}", "category": "Tea", "price_cents": 450, "on_hand": pieces, **given}
+        for number, (id, pieces) in enumerate(zip(ids, on_hand, strict=True))
+    ]
+    async with product.as_staff() as staff:
+        assert (await staff.post("/products", json=body)).status_code == 201
+    return ids
+
+
+async def stock_of(product: Launched, id: UUID) -> tuple[int, int, int]:
+    (stock,) = [it for it in await product.rows(Stock) if it.product_id == id]
+    return stock.on_hand, stock.reserved, stock.committed

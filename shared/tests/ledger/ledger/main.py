@@ -1,0 +1,9 @@
+"""The ledger: a service for tests of the chassis."""
+
+from chassis.service import Service
+from ledger import handlers, models, routes
+from ledger.messages import api, peer
+
+service = Service(
+    api, routers=[routes.router], subscriptions=handlers.on, due=handlers.due, calls=[peer], models=models
+)

@@ -1,0 +1,88 @@
+"""The ledger over HTTP: what tests of the web side and of the client need."""
+
+import asyncio
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from chassis.errors import NotFound, Unavailable
+from chassis.web import Caller, Router, Runtime, Staff, Work
+from ledger.messages import Book, peer
+from ledger.models import Account
+
+router = Router(prefix="/accounts")
+
+
+class AccountNotFound(NotFound):
+    code, detail = "account_not_found", "There is no such account."
+
+
+class Booking(BaseModel, extra="forbid"):
+    number: int
+    amount: int = Field(default=1, le=1_000)
+    pause: float = 0
+    text: str = ""
+
+
+@router.get("/{id}")
+async def account(id: str, work: Work) -> dict[str, Any]:
+    (found, *_) = await work.lock(Account, id=[id]) or [None]
+    if found is None:
+        raise AccountNotFound(field="id")
+    return {"id": found.id, "balance": found.balance, "history": found.history}
+
+
+@router.post("", status_code=201)
+async def open_account(booking: Booking, work: Work, caller: Caller) -> dict[str, int]:
+    """Begins no transaction by itself."""
+    work.add(Account.new(id=str(booking.number), history=[]))
+    return {"number": booking.number}
+
+
+@router.post("/{id}/bookings", status_code=201)
+async def book(id: str, booking: Booking, work: Work, caller: Caller, response: Response) -> dict[str, int]:
+    (found, *_) = await work.lock(Account, id=[id]) or [work.add(Account.new(id=id, history=[]))]
+    await asyncio.sleep(booking.pause)
+    found.balance += booking.amount
+    found.history = [*found.history, booking.number]
+    response.headers["location"] = f"/accounts/{id}"
+    return {"balance": found.balance}
+
+
+@router.post("/{id}/commands", status_code=202)
+async def ask_to_book(id: str, work: Work) -> None:
+    await work.begin()
+    work.send(Book(account=id, number=1, statement=True))
+
+
+@router.get("/{id}/secret")
+async def secret(id: str, caller: Staff) -> None:
+    raise RuntimeError("the secret is 4711")
+
+
+@router.get("/{id}/slow")
+async def slow(id: str, runtime: Runtime, peers: int = 0) -> Any:
+    """Sleeps, in this service or through so many of its peers."""
+    if peers:
+        return await runtime.client(peer).get(f"/accounts/{id}/slow", params={"peers": peers - 1})
+    await asyncio.sleep(20)
+
+
+tries: dict[str, int] = {}
+
+
+@router.get("/{id}/headers")
+@router.post("/{id}/headers")
+async def headers(id: str, request: Request, failures: int = 0) -> dict[str, str]:
+    """What the caller sent; after so many failures."""
+    tries[id] = tries.get(id, 0) + 1
+    if tries[id] <= failures:
+        raise Unavailable("Not yet.", retry_after=1)
+    return dict(request.headers)
+
+
+@router.get("/{id}/through")
+async def through(id: str, runtime: Runtime, path: str, as_service: bool = False) -> Any:
+    """What a peer answers."""
+    return await runtime.client(peer, as_service=as_service).get(f"/accounts/{id}{path}")

@@ -1,0 +1,173 @@
+"""The REST client against a real service: its own instance plays the peer."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from chassis import client as calling
+from chassis.client import DEADLINE_HEADER, ServiceClient
+from chassis.discovery import Api, Layer
+from chassis.errors import Problem
+from chassis.service import Service
+from chassis.tables import new_id
+from chassis.testing import Launched, free_port, token
+from ledger.messages import above, api, peer
+from ledger.routes import tries
+
+
+@pytest.fixture(autouse=True)
+def _no_tries() -> Iterator[None]:
+    tries.clear()
+    yield
+    calling.deadline.set(None)
+    calling.authorization.set(None)
+
+
+@pytest.fixture
+async def to_peer(ledger: Launched, monkeypatch: pytest.MonkeyPatch) -> ServiceClient:
+    monkeypatch.setenv("PEER_URL", ledger.url)
+    return ledger.instance.runtime.client(peer)
+
+
+@pytest.fixture
+async def me(ledger: Launched) -> AsyncIterator[httpx.AsyncClient]:
+    async with ledger.as_customer() as client:
+        yield client
+
+
+@pytest.mark.parametrize("layer", list(Layer))
+def test_a_service_may_declare_calls_on_its_layer_and_down(layer: Layer) -> None:
+    for below in Layer:
+        if below <= layer:
+            assert Service(Api("x", layer), calls=[Api("y", below)]).calls
+        else:
+            with pytest.raises(ValueError, match="go down, not up"):
+                Service(Api("x", layer), calls=[Api("y", below)])
+
+
+@pytest.mark.parametrize("undeclared", [above, api])
+def test_a_call_that_is_not_declared_is_refused(ledger: Launched, undeclared: Api) -> None:
+    with pytest.raises(ValueError, match=f"does not declare that it calls {undeclared.name}"):
+        ledger.instance.runtime.client(undeclared)
+
+
+IDEMPOTENT = {"Idempotency-Key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "failures", "answers"),
+    [
+        ("GET", {}, 0, True),
+        ("GET", {}, 2, True),
+        ("GET", {}, 3, False),
+        ("POST", {}, 0, True),
+        ("POST", {}, 1, False),
+        ("POST", IDEMPOTENT, 2, True),
+        ("POST", IDEMPOTENT, 3, False),
+    ],
+)
+async def test_only_what_is_safe_is_tried_again(
+    to_peer: ServiceClient, method: str, headers: dict[str, str], failures: int, answers: bool
+) -> None:
+    calling.authorization.set(f"Bearer {token(new_id())}")
+    call = to_peer.call(method, "/accounts/a/headers", headers=headers, params={"failures": failures})
+    if answers:
+        assert (await call)["host"]
+    else:
+        with pytest.raises(Problem) as caught:
+            await call
+        assert (caught.value.status, caught.value.code) == (503, "unavailable")
+    safe = method == "GET" or headers
+    assert tries["a"] == (min(failures + 1, 3) if safe else 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [("", 404, "account_not_found"), ("/secret", 401, "unauthenticated"), ("/nowhere", 404, "not_found")],
+)
+async def test_a_peers_problem_comes_through(me: httpx.AsyncClient, to_peer: ServiceClient, path: str, status: int, code: str) -> None:
+    del me.headers["authorization"]
+    answer = await me.get("/accounts/a/through", params={"path": path})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    if code == "account_not_found":
+        assert answer.json()["errors"] == [{"field": "id", "code": code, "detail": "There is no such account."}]
+
+
+async def test_what_a_peer_must_mend_is_not_told_further(ledger: Launched, to_peer: ServiceClient) -> None:
+    async with ledger.as_staff() as staff:
+        answer = await staff.get("/accounts/a/through", params={"path": "/secret"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("urls", ["", "http://127.0.0.1:{free}"])
+async def test_a_peer_that_is_away_is_unavailable(
+    me: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, urls: str
+) -> None:
+    monkeypatch.setenv("PEER_URL", urls.format(free=free_port()))
+    answer = await me.get("/accounts/a/through", params={"path": ""})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_one_dead_instance_of_several_is_passed_over(
+    ledger: Launched, to_peer: ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEER_URL", f"http://127.0.0.1:{free_port()},{ledger.url}")
+    for _ in range(4):
+        assert (await to_peer.get("/accounts/a/headers"))["host"]
+
+
+async def test_token_request_id_and_trace_are_passed_on(me: httpx.AsyncClient, to_peer: ServiceClient) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    answer = await me.get(
+        "/accounts/a/through", params={"path": "/headers"}, headers={"x-request-id": "r1", "traceparent": trace}
+    )
+    got = answer.json()
+    assert (got["authorization"], got["x-request-id"]) == (me.headers["authorization"], "r1")
+    assert got["traceparent"].split("-")[1] == trace.split("-")[1]
+
+
+async def test_a_service_can_speak_for_itself(ledger: Launched, me: httpx.AsyncClient, to_peer: ServiceClient) -> None:
+    path = {"path": "/headers", "as_service": True}
+    sent = (await me.get("/accounts/a/through", params=path)).json()["authorization"]
+    assert sent != me.headers["authorization"]
+    known = await ledger.instance.runtime.tokens.verify(sent.removeprefix("Bearer "))
+    assert (known.subject, known.roles) == ("ledger", {"service"})
+
+
+async def test_a_deadline_travels_and_shrinks(me: httpx.AsyncClient, to_peer: ServiceClient) -> None:
+    async def left(path: str) -> int:
+        answer = await me.get("/accounts/a/through", params={"path": path}, headers={DEADLINE_HEADER: "5000"})
+        return int(answer.json()[DEADLINE_HEADER])
+
+    once, twice = await left("/headers"), await left("/through?path=/headers")
+    assert 3_000 < once <= 5_000
+    assert 3_000 < twice < 5_000
+
+
+@pytest.mark.parametrize("peers", [1, 3])
+async def test_a_chain_of_calls_ends_with_its_deadline(
+    me: httpx.AsyncClient, to_peer: ServiceClient, peers: int
+) -> None:
+    started = time.monotonic()
+    answer = await me.get("/accounts/a/slow", params={"peers": peers}, headers={DEADLINE_HEADER: "400"})
+    assert (answer.status_code, answer.json()["code"]) == (504, "timed_out")
+    assert time.monotonic() - started < 1.5
+
+
+async def test_a_deadline_ends_the_retries_too(to_peer: ServiceClient) -> None:
+    calling.deadline.set(time.monotonic() + 0.02)
+    with pytest.raises(Problem) as caught:
+        await to_peer.get("/accounts/a/headers", params={"failures": 9})
+    assert caught.value.status in (503, 504)
+    assert tries.get("a", 0) < 3
+
+
+async def test_answers_become_what_the_caller_wants(to_peer: ServiceClient) -> None:
+    answer: dict[str, Any] = await to_peer.get("/accounts/a/headers", into=dict[str, str])
+    assert answer["host"]
+
+

@@ -1,0 +1,110 @@
+"""`run SERVICE ROLE` as a process: one line for what is wrong, any order of start, and a quick end."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from chassis.testing import empty_database, free_port
+from ledger.main import service
+from ledger.process import RUN, running
+from local.kafka import Kafka
+
+
+async def last_words(folder: Path, *module: str, **settings: str) -> tuple[int | None, list[str]]:
+    async with running(folder, *module, **settings) as it:
+        said, _ = await asyncio.wait_for(it.process.communicate(), 30)
+    return it.process.returncode, said.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ["DATABASE_URL", "required"]),
+        ({"DATABASE_URL": "postgresql://x", "PORT": "many"}, ["PORT", "integer"]),
+        ({"DATABASE_URL": "postgresql://x", "LEDGER_LOG_LEVEL": "LOUD"}, ["LOG_LEVEL", "DEBUG"]),
+    ],
+)
+async def test_a_setting_that_does_not_fit_is_one_line(
+    tmp_path: Path, settings: dict[str, str], words: list[str]
+) -> None:
+    code, (line,) = await last_words(tmp_path, *RUN, **settings)
+    assert code == 1
+    assert all(word in line for word in ["ledger", *words])
+
+
+async def test_a_busy_port_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        code, (line,) = await last_words(tmp_path, *RUN, DATABASE_URL="postgresql://x", PORT=port, BROKER="memory")
+    assert code == 1
+    assert f"port {port} is taken" in line
+
+
+@pytest.mark.parametrize("wrong", [("nobody", "all"), ("ledger", "boss")])
+async def test_an_unknown_service_or_role_is_refused_with_those_that_are_known(
+    tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    code, lines = await last_words(tmp_path, RUN[0], *wrong)
+    assert code == 2
+    assert "ledger" in lines[-1] or "consumer" in lines[-1]
+
+
+@asynccontextmanager
+async def way_to_the_database(port: int) -> AsyncIterator[None]:
+    """Until this is entered, nobody listens on the port."""
+    there = urlsplit(os.environ["TEST_POSTGRES_URL"])
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+        finally:
+            writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind_writer = await asyncio.open_connection(there.hostname, there.port)
+        await asyncio.gather(copy(reader, behind_writer), copy(behind_reader, writer), return_exceptions=True)
+
+    async with await asyncio.start_server(connect, "127.0.0.1", port):
+        yield
+
+
+@pytest.mark.xdist_group("kafka")
+async def test_a_service_may_start_before_its_database_and_its_broker(kafka: Kafka, tmp_path: Path) -> None:
+    url, port = urlsplit(await empty_database(service)), free_port()
+    away = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{port}")).geturl()
+    kafka.kill()
+    async with running(tmp_path, *RUN, DATABASE_URL=away, KAFKA_BOOTSTRAP_SERVERS=kafka.address) as ledger:
+        await ledger.until("/livez")
+        waiting = (await ledger.until("/readyz", 503))["waiting_for"]
+        assert waiting.keys() >= {"schema", "database", "consumer"}
+        async with way_to_the_database(port):
+            async with asyncio.timeout(30):
+                while (waiting := (await ledger.until("/readyz", 503))["waiting_for"]).keys() & {"schema", "database"}:
+                    await asyncio.sleep(0.1)
+            assert "consumer" in waiting
+            kafka.start()
+            await ledger.until("/readyz")
+            code, seconds = await ledger.stop()
+    assert (code, seconds < 10) == (0, True)
+
+
+@pytest.mark.parametrize("role", ["api", "consumer", "relay", "all"])
+async def test_every_role_ends_well_on_sigterm_even_while_its_database_is_away(tmp_path: Path, role: str) -> None:
+    url = f"postgresql://ledger:x@127.0.0.1:{free_port()}/ledger"
+    async with running(tmp_path, RUN[0], "ledger", role, DATABASE_URL=url, BROKER="memory") as ledger:
+        await ledger.until("/livez")
+        code, seconds = await ledger.stop()
+    assert (code, seconds < 10) == (0, True)
+
+
+async def test_the_role_migrate_ends_by_itself(tmp_path: Path) -> None:
+    url = await empty_database(service)
+    code, _ = await last_words(tmp_path, RUN[0], "ledger", "migrate", DATABASE_URL=url, BROKER="memory")
+    assert code == 0

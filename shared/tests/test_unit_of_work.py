@@ -1,0 +1,202 @@
+"""The unit of work on a real database: it finds what changed and writes it at once, or nothing at all."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from chassis.database import Database
+from chassis.migrate import metadata
+from chassis.schema import include
+from chassis.service import Service, installed
+from chassis.testing import Launched, empty_database
+from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge, UnitOfWork
+from ledger.main import service as ledger_service
+from ledger.messages import Booked
+from ledger.models import Account, Note
+
+
+@pytest.fixture
+def database(ledger: Launched) -> Database:
+    return ledger.instance.database
+
+
+async def keep(database: Database, *rows: Account | Note) -> None:
+    async with database.work() as work:
+        for row in rows:
+            work.add(row)
+
+
+def notes(count: int) -> list[Note]:
+    return [Note.new(account="a", number=number, text="old") for number in range(count)]
+
+
+async def test_one_flush_inserts_updates_deletes_and_sends(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(4))
+    async with database.work() as work:
+        first, second, third, _ = await work.lock(Note, account=["a"])
+        first.text = "new"
+        work.remove(second)
+        third.data = {"deep": [1, {"x": None}]}
+        work.add(Note.new(account="b", number=1, data=[]))
+        work.send(Booked(account="a", number=1, balance=2), Booked(account="a", number=2, balance=3))
+    await ledger.settled()
+    found = {(note.account, note.number): (note.text, note.data) for note in await ledger.rows(Note)}
+    assert found == {
+        ("a", 0): ("new", None),
+        ("a", 2): ("old", {"deep": [1, {"x": None}]}),
+        ("a", 3): ("old", None),
+        ("b", 1): (None, []),
+    }
+    assert [message.model_dump()["number"] for message in await ledger.sent()] == [1, 2]
+
+
+@pytest.mark.parametrize("data", [None, [], [[1, 2], [3]], {}, {"a": None}, "text", 0, False, [None], ["ü\\n", 1.5]])
+async def test_json_comes_back_as_it_was(ledger: Launched, database: Database, data: Any) -> None:
+    await keep(database, Note.new(account="a", number=1, data=data), Note.new(account="a", number=2, data=[1]))
+    async with database.work() as work:
+        for note in await work.lock(Note, account=["a"]):
+            assert note.data == (data if note.number == 1 else [1])
+            note.data = [note.data]
+    assert sorted((note.number, note.data) for note in await ledger.rows(Note)) == [(1, [data]), (2, [[1]])]
+
+
+async def test_a_value_becomes_null(ledger: Launched, database: Database) -> None:
+    await keep(database, Note.new(account="a", number=1, text="text", data={}))
+    async with database.work() as work:
+        (note,) = await work.lock(Note, account=["a"])
+        note.text = note.data = None
+    (note,) = await ledger.rows(Note)
+    assert (note.text, note.data) == (None, None)
+
+
+async def test_an_exception_undoes_all(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(1))
+
+    async def fail() -> None:
+        async with database.work() as work:
+            (note,) = await work.lock(Note, account=["a"])
+            note.text = "new"
+            await work.execute("UPDATE notes SET data = '1'")
+            work.add(Note.new(account="b", number=1))
+            work.send(Booked(account="a", number=1, balance=2))
+            raise RuntimeError("after everything")
+
+    with pytest.raises(RuntimeError, match="after everything"):
+        await fail()
+    assert [(note.text, note.data) for note in await ledger.rows(Note)] == [("old", None)]
+    assert await ledger.sent() == []
+
+
+async def test_a_row_that_did_not_change_is_not_written(database: Database) -> None:
+    await keep(database, *notes(2))
+    async with database.work() as work:
+        before = await work.read("SELECT number, xmin::text FROM notes")
+    async with database.work() as work:
+        first, second = await work.lock(Note, account=["a"])
+        first.text, second.text = "old", "new"
+    async with database.work() as work:
+        after = await work.read("SELECT number, xmin::text FROM notes ORDER BY number")
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
+async def test_locked_rows_are_locked_in_the_order_of_their_key(database: Database) -> None:
+    """Two that lock the same rows, named in opposite order, never deadlock, and lose no change."""
+    await keep(database, *(Account.new(id=id, history=[]) for id in "abc"))
+
+    async def add(ids: list[str], number: int) -> None:
+        async with database.work() as work:
+            for account in await work.lock(Account, id=ids):
+                account.history = [*account.history, number]
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(add(list("abc")[:: (-1) ** number], number) for number in range(40)))
+    async with database.work() as work:
+        histories = [account.history for account in await work.lock(Account, id=list("abc"))]
+    assert sorted(histories[0]) == list(range(40))
+    assert histories[0] == histories[1] == histories[2]
+
+
+async def test_what_was_locked_or_added_is_found_again(database: Database) -> None:
+    await keep(database, *notes(2))
+    async with database.work() as work:
+        assert work.get(Note, "a", 0) is None
+        first, second = await work.lock(Note, account=["a"])
+        assert (await work.lock(Note, account=["a"]))[0] is first
+        work.remove(first)
+        third = work.add(Note.new(account="a", number=2, text="new"))
+        assert work.get(Note, "a", 0) is None
+        assert work.get(Note, "a", 2) is third
+        assert work.all(Note, text="old") == [second]
+
+
+async def test_what_was_removed_stays_removed_when_it_is_locked_again(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(1))
+    async with database.work() as work:
+        (note,) = await work.lock(Note, account=["a"])
+        work.remove(note)
+        assert await work.lock(Note, account=["a"]) == []
+    assert await ledger.rows(Note) == []
+
+
+async def test_a_key_does_not_change(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(1))
+
+    async def move(work: UnitOfWork) -> None:
+        (note,) = await work.lock(Note, account=["a"])
+        note.account = "b"
+
+    with pytest.raises(ValueError, match="key"):
+        async with database.work() as work:
+            await move(work)
+    assert [note.account for note in await ledger.rows(Note)] == ["a"]
+
+
+async def test_a_message_that_is_too_large_is_refused_before_anything_is_written(
+    ledger: Launched, database: Database
+) -> None:
+    account = "a" * MAX_MESSAGE_BYTES
+    with pytest.raises(MessageTooLarge):
+        async with database.work() as work:
+            await work.begin()
+            work.add(Note.new(account="a", number=1))
+            work.send(Booked(account=account, number=1, balance=1))
+    assert await ledger.rows(Note) == []
+
+
+async def test_time_is_the_databases_and_stands_still_in_a_transaction(database: Database) -> None:
+    async with database.work() as work:
+        with pytest.raises(RuntimeError, match="begun"):
+            assert work.now
+        await work.begin()
+        (row,) = await work.execute("SELECT now() AS now FROM pg_sleep(0.01)")
+        assert work.now == row["now"]
+
+
+async def test_a_failing_commit_is_an_error_and_harms_no_later_work(ledger: Launched, database: Database) -> None:
+    for _ in range(20):  # more often than there are connections
+        with pytest.raises(asyncpg.CheckViolationError):
+            async with database.work() as work:
+                await work.begin()
+                work.add(Account.new(id="a", balance=-1, history=[]))
+    assert await ledger.rows(Account) == []
+
+
+@pytest.mark.parametrize("service", [ledger_service, *installed().values()], ids=lambda service: service.name)
+async def test_migrations_make_what_the_models_say(service: Service) -> None:
+    url = (await empty_database(service)).replace("postgresql://", "postgresql+asyncpg://")
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        differences = await connection.run_sync(
+            lambda it: compare_metadata(
+                MigrationContext.configure(it, opts={"compare_type": True, "include_object": include}),
+                metadata(service),
+            )
+        )
+    await engine.dispose()
+    assert differences == []

@@ -1,0 +1,49 @@
+"""The check of the lock notices what a copy of it lacks."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools.lock import unmet
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for path in [ROOT / "requirements.lock", ROOT / "pyproject.toml", *ROOT.glob("[!.]*/**/pyproject.toml")]:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_the_lock_is_complete(tree: Path) -> None:
+    assert list(unmet(tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "noticed"),
+    [
+        (
+            "services/order/pyproject.toml",
+            '"shared"',
+            '"shared", "celery>=5"',
+            "services/order/pyproject.toml asks for",
+        ),
+        ("shared/pyproject.toml", '"httpx>=', '"httpx>=9', "shared/pyproject.toml asks for httpx>=9"),
+        ("requirements.lock", "\nuvloop==", "\nuv-loop==", "uvicorn asks for uvloop"),  # by the extra `standard`
+        ("requirements.lock", "\nmypy==", "\nnot-mypy==", "pyproject.toml asks for mypy"),
+        ("requirements.lock", "\nmypy==", "\n--index-url https://index.example\nmypy==", "names an address"),
+    ],
+)
+def test_what_is_missing_is_named(tree: Path, file: str, old: str, new: str, noticed: str) -> None:
+    edit(tree / file, old, new)
+    found = list(unmet(tree))
+    assert found
+    assert all(noticed in line for line in found)
