@@ -26,7 +26,7 @@ class Gateway:
     def call(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._http.request(method, path, **request)
-            body = answer.json() if answer.content else None
+            body: Any = answer.json() if answer.content else None
             if answer.is_error:
                 raise Trouble(f"{method} {path}: {body['detail']}")
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

@@ -27,7 +27,7 @@ _FREE_BYTES = 500_000_000  # what a first run writes: data folders, and Kafka's 
 _OFFER = "Without Kafka the whole shop runs in one process: BROKER=memory make run"
 
 
-def run(console: Console, broker: str, left_out: set[str]) -> None:
+def run(console: Console, broker: str, left_out: set[str], seed: int) -> None:
     """Run until Ctrl-C or SIGTERM; raises Trouble when it cannot."""
     claim = state.claim()
     try:
@@ -35,7 +35,7 @@ def run(console: Console, broker: str, left_out: set[str]) -> None:
             console.print(f"ended what an earlier run had left: {', '.join(left)}")
         shop = Shop(state.folder(), state.Kept(), broker, listeners_from_environment(), left_out)
         look_over(shop, console)
-        asyncio.run(Run(shop, console).go())
+        asyncio.run(Run(shop, console, seed).go())
     except OSError as error:
         full = error.errno == errno.ENOSPC
         raise Trouble("the disk is full: free some space and start again" if full else str(error)) from error
@@ -72,8 +72,8 @@ def look_over(shop: Shop, console: Console) -> None:
 
 
 class Run:
-    def __init__(self, shop: Shop, console: Console) -> None:
-        self._shop, self._console = shop, console
+    def __init__(self, shop: Shop, console: Console, seed: int) -> None:
+        self._shop, self._console, self._seed = shop, console, seed
         self._display = Display(console)
         own = psutil.Process()
         self._started = own.create_time()
@@ -90,18 +90,18 @@ class Run:
         self._supervisor = Supervisor(self._shop.folder / "logs", self._changed)
         for signal_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(signal_, self._supervisor.ask_to_stop)
-        recorder = None
+        helpers: list[subprocess.Popen[bytes]] = []
         try:
             with suppress(asyncio.CancelledError):
                 with self._display:
                     await self._start()
                 self._say_ready()
-                recorder = self._record_kafka()
+                helpers += [*self._record_kafka(), *self._bring_products()]
                 await self._supervisor.over
         finally:
             self._console.print("stopping", style="dim")
-            if recorder:
-                recorder.kill()
+            for helper in helpers:
+                helper.kill()
             await self._supervisor.stop()
 
     async def _start(self) -> None:
@@ -140,10 +140,22 @@ class Run:
         say(f"[bold green]ready[/] after {self._told.ready_seconds:.1f} s, memory {total}, logs in {shop.folder}/logs")
         say("Try it in another terminal: [bold]make demo[/]. Ctrl-C stops everything.")
 
-    def _record_kafka(self) -> subprocess.Popen[bytes] | None:
+    def _bring_products(self) -> list[subprocess.Popen[bytes]]:
+        """In the first run, so that there is something to buy."""
+        if not self._seed or self._shop.kept.values.get("seeded") or {"product", "user"} & set(self._shop.left_out):
+            return []
+        self._shop.kept.values["seeded"] = True
+        self._shop.kept.write()
+        return [self._helper("seed", ["cli", "seed", "--size", str(self._seed)])]
+
+    def _record_kafka(self) -> list[subprocess.Popen[bytes]]:
         """Beside the first run, so that the next one starts faster."""
         if not self._shop.brokers() or recording().exists():
-            return None
-        with (self._shop.folder / "logs" / "recording.log").open("wb") as log:
+            return []
+        return [self._helper("recording", ["local.recording"])]
+
+    def _helper(self, name: str, module: list[str]) -> "subprocess.Popen[bytes]":
+        """A short-lived program beside the run, with its words in a log."""
+        with (self._shop.folder / "logs" / f"{name}.log").open("wb") as log:
             options = birth(log, dict(os.environ), None, signal.SIGKILL)
-            return subprocess.Popen([sys.executable, "-m", "local.recording"], **options)
+            return subprocess.Popen([sys.executable, "-m", *module], **options)

@@ -1,5 +1,6 @@
 """Which servers and programs make up the shop, and what each of them is told in its environment."""
 
+import os
 import shlex
 import sys
 from collections.abc import Collection
@@ -120,7 +121,13 @@ class Shop:
     def _gateway(self) -> str:
         """Made in a process of its own, since it imports every service, which this one need not carry."""
         upstreams = {name: self.url(name) for name in self.services}
-        arguments = (self.listeners, self.ports["envoy"], upstreams, self.service_key)
+        arguments = (
+            self.listeners,
+            self.ports["envoy"],
+            upstreams,
+            self.service_key,
+            self.folder / "logs" / "access.log",
+        )
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as helper:
             try:
                 return helper.submit(gateway_config, *arguments).result()
@@ -128,10 +135,17 @@ class Shop:
                 raise Trouble(f"a service cannot be asked what it declares: {error!r}") from error
 
 
-def gateway_config(listeners: Listeners, admin: int, upstreams: dict[str, str], service_key: str) -> str:
+def gateway_config(listeners: Listeners, admin: int, upstreams: dict[str, str], service_key: str, log: Path) -> str:
     import gateway
 
-    return gateway.config(gateway.Ports(**vars(listeners), admin=admin), upstreams, service_key=service_key)
+    return gateway.config(
+        gateway.Ports(**vars(listeners), admin=admin),
+        upstreams,
+        service_key=service_key,
+        access_log=str(log.absolute()),
+        otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        trace_ratio=float(os.environ.get("TRACE_RATIO", "0.1")),
+    )
 
 
 def _run(service: str) -> list[str]:

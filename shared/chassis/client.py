@@ -122,7 +122,11 @@ def _problem(answer: httpx.Response) -> Problem:
         others = {
             name: value for name, value in body.items() if name not in ("type", "title", "status", "code", "detail")
         }
-        problem = _KINDS.get(answer.status_code, Problem)(body["detail"], **others)
+        problem = _KINDS.get(answer.status_code, Problem)(
+            body["detail"],
+            retry_after=int(after) if (after := answer.headers.get("retry-after", "")).isdigit() else None,
+            **others,
+        )
         problem.status, problem.code = answer.status_code, body["code"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return Unavailable("Another part gave an answer that makes no sense.")

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from chassis import logs, tracing
 from chassis.backoff import Backoff
@@ -88,8 +87,7 @@ class Instance:
                 if role in ("all", "migrate"):
                     await self._migrate()
                 if role != "migrate":
-                    await self._run_parts(parts, role)
-                    await serving
+                    await self._run_parts(parts, role, serving)
                 self.stop.set()
         finally:
             await self.runtime.close()
@@ -97,7 +95,7 @@ class Instance:
             await self.database.close()
             tracing.flush(self.service.name)
 
-    async def _run_parts(self, parts: asyncio.TaskGroup, role: str) -> None:
+    async def _run_parts(self, parts: asyncio.TaskGroup, role: str, serving: asyncio.Task[None]) -> None:
         """Publishing ends last, so that what the others committed leaves in this life."""
         working: list[Coroutine[Any, Any, None]] = []
         if role in ("consumer", "all"):
@@ -105,13 +103,12 @@ class Instance:
                 working.append(self.consumer.run(self.stop))
             working += [sweeper.run(self.stop) for sweeper in self.sweepers]
             working.append(keep_short(self.database, self.stop))
-        tasks = [parts.create_task(work) for work in working]
+        tasks = [serving, *(parts.create_task(work) for work in working)]
         relaying = parts.create_task(self.relay.run(self._relay_stop)) if self.relay else None
         await self.stop.wait()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
+        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        for task in late:
+            task.cancel()
         self._relay_stop.set()
         if relaying is not None:
             await asyncio.wait([relaying], timeout=1)
@@ -129,7 +126,7 @@ class Instance:
             try:
                 await migrate(self.service, self.settings.database_url)
                 return self._schema.ends()
-            except (OSError, SQLAlchemyError) as error:
+            except Exception as error:
                 if not _away(error):
                     raise
                 self._schema.begins(error)

@@ -2,16 +2,17 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from alembic import command
-from alembic.config import Config
+import asyncpg
 from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chassis.service import Service
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 LOCK = 0x0A1E  # one migration at a time, however many instances start
 # And one at a time in a process that runs several services: Alembic's context is a global.
@@ -24,12 +25,18 @@ def metadata(service: Service) -> MetaData:
     return row.metadata if row is not None else MetaData()
 
 
-def config(service: Service, connection: Connection | None = None) -> Config:
-    """Alembic's settings: one environment in the chassis, the versions beside the service's package."""
-    versions = Path(str(service.models.__file__)).parent.parent / "migrations" if service.models else Path()
+def versions(service: Service) -> Path:
+    """The folder of a service's migrations, beside its package. Each is named after its revision, `0001_….py`."""
+    return Path(str(service.models.__file__)).parent.parent / "migrations" if service.models else Path()
+
+
+def config(service: Service, connection: Connection | None = None) -> "Config":
+    """Alembic's settings: one environment in the chassis, the versions of the service."""
+    from alembic.config import Config
+
     it = Config()
     it.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    it.set_main_option("version_locations", str(versions))
+    it.set_main_option("version_locations", str(versions(service)))
     it.set_main_option("path_separator", "newline")
     it.attributes |= {"connection": connection, "metadata": metadata(service)}
     return it
@@ -37,11 +44,28 @@ def config(service: Service, connection: Connection | None = None) -> Config:
 
 async def migrate(service: Service, database_url: str) -> None:
     """Run what is missing. Waits for another instance that is at it."""
+    if await _is_newest(service, database_url):
+        return
     async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         await _migrate(service, database_url)
 
 
+async def _is_newest(service: Service, database_url: str) -> bool:
+    """Asked first, because Alembic takes a third of a second to say the same."""
+    connection = await asyncpg.connect(database_url, timeout=5)
+    try:
+        version = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return False
+    finally:
+        await connection.close()
+    return bool(version == max(path.stem.partition("_")[0] for path in versions(service).glob("*.py")))
+
+
 async def _migrate(service: Service, database_url: str) -> None:
+    from alembic import command  # with what it imports, 0.5 s that a start without migrations does not need
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
     try:
         async with engine.connect() as connection:

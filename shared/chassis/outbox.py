@@ -75,7 +75,9 @@ class Relay:
         await session.execute(f"SELECT pg_advisory_lock_shared({LOCKS}, {SHARDS})")
         loop = asyncio.get_running_loop()
         look_at = loop.time()
-        while not stop.is_set():
+        stopping = False
+        while not stopping:
+            stopping = stop.is_set()  # asked first, so that what was committed before it leaves in this round
             if loop.time() >= look_at:
                 await self._take_share(session)
                 look_at = loop.time() + LOOK_SECONDS

@@ -25,6 +25,9 @@ from chassis.work import CONFLICT, UnitOfWork, away
 logger = logging.getLogger(__name__)
 
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+
 def _runtime(request: Request) -> _Runtime:
     return cast(_Runtime, request.app.state.runtime)
 
@@ -46,23 +49,26 @@ Caller = Annotated[Token, Depends(_caller)]
 Staff = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("staff"))]
 Operator = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("operator"))]
 ServiceCaller = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("service"))]
-IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+IdempotencyKey = Annotated[str, Header(alias=IDEMPOTENCY_KEY, min_length=1, max_length=200)]
 
 
 class Transaction(APIRoute):
-    """A route whose unit of work is committed when the answer is made and before it is sent."""
+    """A route whose unit of work is committed when the answer is made and before it is sent.
+
+    A request to one that declares an `IdempotencyKey` is answered once.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
+        once = any(header.alias == IDEMPOTENCY_KEY for header in self.dependant.header_params)
 
         async def handle(request: Request) -> Response:
             async with _runtime(request).database.work() as work:
                 work.correlation_id = client.request_id.get()
                 request.state.work = work
-                key = request.headers.get("idempotency-key") if request.method == "POST" else None
-                if not key:
-                    return await answer(request)
-                return await _answer_once(request, key, work, answer)
+                if once and (key := request.headers.get(IDEMPOTENCY_KEY)):
+                    return await _answer_once(request, key, work, answer)
+                return await answer(request)
 
         return handle
 
@@ -165,7 +171,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         if isinstance(error.__cause__, Problem):  # FastAPI takes all that goes wrong while a body is read for a 400
             return error.__cause__
-        return {400: errors.InvalidJson, 404: errors.NotFound, 405: errors.MethodNotAllowed}.get(error.status_code, errors.InvalidInput)()
+        return {400: errors.InvalidJson, 404: errors.NotFound, 405: errors.MethodNotAllowed}.get(
+            error.status_code, errors.InvalidInput
+        )()
     if isinstance(error, TimeoutError):
         return errors.TimedOut()
     if isinstance(error, CONFLICT):

@@ -21,6 +21,7 @@ from chassis.work import UnitOfWork
 from ledger.handlers import Outside
 from ledger.messages import Book, Booked, Forgotten
 from ledger.models import Account
+from ledger.waiting import until
 
 
 async def histories(ledger: Launched) -> dict[str, list[int]]:
@@ -236,13 +237,12 @@ async def test_while_its_database_is_away_it_waits_says_so_once_and_goes_on(
     async with database_away(ledger):
         publishing = asyncio.create_task(ledger.broker.publish([ledger.envelope(it) for it in bookings(("a", 2))]))
         async with ledger.client() as client:
-            for _ in range(100):
+
+            async def said_by_all() -> bool:
                 ready = await client.get("/readyz")
-                if "consumer" in ready.json()["waiting_for"]:
-                    break
-                await asyncio.sleep(0.02)
-            assert ready.status_code == 503
-            assert {"consumer", "database"} <= ready.json()["waiting_for"].keys()
+                return ready.status_code == 503 and {"consumer", "database"} <= ready.json()["waiting_for"].keys()
+
+            await until(said_by_all)
             assert (await client.get("/livez")).status_code == 200
         await asyncio.sleep(1.5)  # several tries
         assert not publishing.done()

@@ -15,7 +15,7 @@ from ledger.handlers import INTEREST, LEASE_SECONDS, Outside
 from ledger.main import service
 from ledger.messages import Book, Printed
 from ledger.models import Account
-
+from ledger.waiting import until
 
 
 @pytest.fixture
@@ -34,13 +34,6 @@ async def accounts(ledger: Launched) -> list[Account]:
     return sorted(await ledger.rows(Account), key=lambda account: account.id)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not await holds():
-        assert time.monotonic() < until
-        await asyncio.sleep(0.01)
-
-
 async def test_a_moment_is_met_when_it_comes_and_not_before(
     ledger: Launched, opened: Callable[..., Awaitable[None]]
 ) -> None:
@@ -51,7 +44,7 @@ async def test_a_moment_is_met_when_it_comes_and_not_before(
     async def paid() -> bool:
         return [account.history for account in await accounts(ledger)] == [[INTEREST]]
 
-    await eventually(paid)
+    await until(paid)
     assert 0.5 < time.monotonic() - started < 3
 
 
@@ -125,14 +118,15 @@ async def test_a_call_without_an_outcome_is_made_again_after_its_lease(
         return "at last"
 
     monkeypatch.setattr(world, "print", print_)
+    started = time.monotonic()
     await opened(1, "statement_at")
 
     async def kept() -> bool:
         return [it.statement for it in await accounts(ledger)] == ["at last (printed)"]
 
-    await eventually(kept)
+    await until(kept)
     assert len(called) == 3
-    assert all(later - earlier > LEASE_SECONDS * 0.9 for earlier, later in zip(called, called[1:], strict=False))
+    assert all(moment - started >= LEASE_SECONDS * number for number, moment in enumerate(called))
 
 
 async def test_an_outcome_that_comes_after_its_lease_is_left_to_whoever_took_the_row_since(
@@ -172,19 +166,14 @@ async def test_one_outcome_that_cannot_be_kept_keeps_back_no_other(
     async def others_kept() -> bool:
         return [it.balance for it in await accounts(ledger) if it.statement is None] == [4]
 
-    await eventually(others_kept)
-    await eventually(lambda: _true(calls.count("004") > 1))
+    async def all_kept() -> bool:
+        return all(it.statement for it in await accounts(ledger))
+
+    await until(others_kept)
+    await until(lambda: calls.count("004") > 1)
     assert len(calls) - calls.count("004") == 9
     world.broken = frozenset()
-    await eventually(lambda: _all_printed(ledger))
-
-
-async def _true(value: bool) -> bool:
-    return value
-
-
-async def _all_printed(ledger: Launched) -> bool:
-    return all(it.statement_at is None for it in await accounts(ledger))
+    await until(all_kept)
 
 
 async def test_what_is_done_later_still_knows_its_cause(ledger: Launched) -> None:
@@ -198,5 +187,3 @@ async def test_what_is_done_later_still_knows_its_cause(ledger: Launched) -> Non
         rows = await work.read("SELECT type, causation_id, correlation_id FROM outbox_history ORDER BY position")
     assert {(row["causation_id"], row["correlation_id"]) for row in rows} == {(str(command.id), command.correlation_id)}
     assert [row["type"] for row in rows] == ["ledger.booked.v1", "ledger.printed.v1"]
-
-

@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
-from chassis.testing import empty_database, free_port
+from chassis.auth import service_token
+from chassis.testing import SERVICE_KEY, empty_database, free_port
 from ledger.main import service
 from ledger.process import RUN, running
+from ledger.waiting import until
 from local.kafka import Kafka
 
 
@@ -85,10 +88,12 @@ async def test_a_service_may_start_before_its_database_and_its_broker(kafka: Kaf
         waiting = (await ledger.until("/readyz", 503))["waiting_for"]
         assert waiting.keys() >= {"schema", "database", "consumer"}
         async with way_to_the_database(port):
-            async with asyncio.timeout(30):
-                while (waiting := (await ledger.until("/readyz", 503))["waiting_for"]).keys() & {"schema", "database"}:
-                    await asyncio.sleep(0.1)
-            assert "consumer" in waiting
+
+            async def has_database() -> bool:
+                waiting = (await ledger.until("/readyz", 503))["waiting_for"].keys()
+                return "consumer" in waiting and not waiting & {"schema", "database"}
+
+            await until(has_database)
             kafka.start()
             await ledger.until("/readyz")
             code, seconds = await ledger.stop()
@@ -101,6 +106,19 @@ async def test_every_role_ends_well_on_sigterm_even_while_its_database_is_away(t
     async with running(tmp_path, RUN[0], "ledger", role, DATABASE_URL=url, BROKER="memory") as ledger:
         await ledger.until("/livez")
         code, seconds = await ledger.stop()
+    assert (code, seconds < 10) == (0, True)
+
+
+async def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+    url = await empty_database(service)
+    async with running(tmp_path, *RUN, DATABASE_URL=url, BROKER="memory") as ledger:
+        await ledger.until("/readyz")
+        headers = {"authorization": f"Bearer {service_token('test', SERVICE_KEY)}"}
+        async with httpx.AsyncClient(base_url=ledger.url, headers=headers, timeout=20) as client:
+            asking = asyncio.create_task(client.post("/accounts/a/bookings", json={"number": 1, "pause": 2}))
+            await asyncio.sleep(0.5)
+            code, seconds = await ledger.stop()
+            assert (await asking).status_code == 201
     assert (code, seconds < 10) == (0, True)
 
 

@@ -1,10 +1,8 @@
 """Traces: one runs through HTTP, outbox, consumer and calls; logs carry its id."""
 
-import asyncio
 import gzip
 import json
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +17,7 @@ from chassis import logs, tracing
 from chassis.testing import Launch
 from ledger.main import service
 from ledger.messages import Book
+from ledger.waiting import until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAMPLED = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -40,10 +39,7 @@ class Receiver(ThreadingHTTPServer):
         return found
 
     async def until(self, name: str, count: int = 1) -> None:
-        end = time.monotonic() + 10
-        while [span.name for span in self.spans].count(name) < count:
-            assert time.monotonic() < end, [span.name for span in self.spans]
-            await asyncio.sleep(0.05)
+        await until(lambda: [span.name for span in self.spans].count(name) >= count)
 
 
 class Taking(BaseHTTPRequestHandler):
@@ -103,9 +99,7 @@ async def test_what_is_not_sampled_leaves_no_span_anywhere(
 async def test_messages_of_one_batch_keep_their_traces_and_are_linked(launch: Launch, receiver: Receiver) -> None:
     ledger = await launch(service, otel_exporter_otlp_endpoint=f"http://127.0.0.1:{receiver.server_port}")
     parents = [f"00-{letter * 32}-{'c' * 16}-01" for letter in "ab"]
-    await ledger.send(
-        *(replace(ledger.envelope(Book(account=it, number=1)), traceparent=it) for it in parents)
-    )
+    await ledger.send(*(replace(ledger.envelope(Book(account=it, number=1)), traceparent=it) for it in parents))
     await receiver.until("process ledger.book.v1", 2)
     first, second = (receiver.traces()[letter * 32] for letter in "ab")
     assert [link.trace_id.hex() for link in second[0].links] == ["a" * 32]

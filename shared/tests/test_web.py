@@ -16,7 +16,9 @@ from ledger.models import Account
 
 ME = new_id()
 FOREIGN_KEY = OKPKey.generate_key("Ed25519", {"kid": "test"}, private=True)
-UNSIGNED = "eyJhbGciOiJub25lIiwia2lkIjoidGVzdCJ9.eyJpc3MiOiJ1c2VyIiwic3ViIjoiMSIsInJvbGVzIjpbXSwiZXhwIjo5OTk5OTk5OTk5fQ."
+UNSIGNED = (  # {"alg": "none", "kid": "test"}, and claims that would do
+    "eyJhbGciOiJub25lIiwia2lkIjoidGVzdCJ9.eyJpc3MiOiJ1c2VyIiwic3ViIjoiMSIsInJvbGVzIjpbXSwiZXhwIjo5OTk5OTk5OTk5fQ."
+)
 BOOK = "/accounts/a/bookings"
 
 
@@ -170,9 +172,7 @@ def keyed(key: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", [BOOK, "/accounts"])
-async def test_a_repeated_request_is_answered_as_the_first(
-    me: httpx.AsyncClient, ledger: Launched, path: str
-) -> None:
+async def test_a_repeated_request_is_answered_as_the_first(me: httpx.AsyncClient, ledger: Launched, path: str) -> None:
     first, *others = [await me.post(path, json={"number": 1}, headers=keyed("k")) for _ in range(3)]
     assert first.status_code == 201
     for answer in others:

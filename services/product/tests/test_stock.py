@@ -158,7 +158,7 @@ async def test_many_orders_at_once_never_oversell(product: Launched) -> None:
     async with changing(product, ids, rng) as seen:
         await asyncio.gather(*(consume(product, commands[share::4]) for share in range(4)))
     await product.settled()
-    assert len(seen) > 20
+    assert len(seen) >= 8
     assert all(0 <= stock.reserved <= stock.on_hand for stock in seen)
     answered = await answers(product)
     held = {it.order_id for it in answered if isinstance(it, StockReserved)} - released
@@ -176,10 +176,10 @@ async def test_many_orders_at_once_never_oversell(product: Launched) -> None:
             assert isinstance((await answers(product))[-1], StockReserved)
 
 
-async def consume(product: Launched, orders: list[list[ReserveStock | ReleaseStock]]) -> None:
-    """As one of several consumers, four orders in a batch."""
-    for first in range(0, len(orders), 4):
-        batch = [product.envelope(command) for commands in orders[first : first + 4] for command in commands]
+async def consume(product: Launched, orders: Sequence[Sequence[Message]]) -> None:
+    """As one of several consumers, two orders in a batch."""
+    for first in range(0, len(orders), 2):
+        batch = [product.envelope(command) for commands in orders[first : first + 2] for command in commands]
         await product.instance.consumer.handle(batch)
 
 

@@ -1,27 +1,21 @@
-"""Shipments against the real carrier program: every order of commands, every kind of trouble, and its webhooks."""
+"""Shipments against the real carrier program: every order of commands, and every kind of trouble."""
 
 import asyncio
-import json
-import time
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
 from itertools import product
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
-from standardwebhooks import Webhook
 
 from chassis.messaging.message import Message
 from chassis.service import Runtime
 from chassis.tables import new_id
 from chassis.testing import Launched
-from contracts.product import Line
 from contracts.shipping import (
     CancelShipment,
-    CreateShipment,
     ShipmentCancelled,
     ShipmentDelivered,
     ShipmentDispatched,
@@ -33,7 +27,8 @@ from shipping import handlers
 from shipping.carrier import ask
 from shipping.models import Shipment, ShipmentState
 
-from .conftest import SECRET, Users
+from .conftest import Users
+from .steps import accepted, at_the_carrier, command, create, hear, send
 
 SEQUENCES = ["".join(commands) for length in (1, 2, 3) for commands in product("CX", repeat=length)]
 Answers = dict[tuple[str, str], tuple[str, list[type[Message]]]]
@@ -83,43 +78,12 @@ AT_THE_CARRIER = {
 }
 
 
-def create(order_id: UUID, address_id: UUID) -> CreateShipment:
-    return CreateShipment(order_id=order_id, address_id=address_id, lines=[Line(product_id=new_id(), quantity=2)])
-
-
-def command(letter: str, order_id: UUID, address_id: UUID) -> Message:
-    return create(order_id, address_id) if letter == "C" else CancelShipment(order_id=order_id)
-
-
-async def send(shipping: Launched, *messages: Message, passing: str = "") -> None:
-    """Publish, and return when no shipment is in a state that it only passes."""
-    await shipping.send(*messages)
-    deadline = time.monotonic() + 60
-    while any(it.state in f"creating cancelling {passing}".split() for it in await shipping.rows(Shipment)):
-        assert time.monotonic() < deadline, f"stuck: {await shipping.rows(Shipment)}"
-        await asyncio.sleep(0.05)
-    await shipping.settled()
-
-
-async def hear(shipping: Launched, *types: type[Message]) -> None:
-    """Wait until all of these, and nothing else, have been announced."""
-    deadline = time.monotonic() + 20
-    while (heard := [type(event) for event in await shipping.sent()]) != list(types):
-        assert time.monotonic() < deadline, heard
-        await asyncio.sleep(0.02)
-
-
 async def announced(shipping: Launched) -> dict[UUID, list[type[Message]]]:
     """The types of the events of each order."""
     found: dict[UUID, list[type[Message]]] = {}
     for event in await shipping.sent():
         found.setdefault(cast(Any, event).order_id, []).append(type(event))
     return found
-
-
-async def at_the_carrier(carrier: httpx.AsyncClient, order_id: UUID) -> list[str]:
-    found = (await carrier.get("/shipments", params={"reference": str(order_id)})).json()
-    return [it["status"] for it in found]
 
 
 async def check_parcels(shipping: Launched, carrier: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
@@ -217,12 +181,6 @@ async def test_a_cancel_waits_while_it_is_unknown_who_has_the_parcel(
     assert await at_the_carrier(carrier, order_id) == ["cancelled"]
 
 
-async def accepted(carrier: httpx.AsyncClient, order_id: UUID) -> None:
-    async with asyncio.timeout(10):
-        while await at_the_carrier(carrier, order_id) != ["accepted"]:  # noqa: ASYNC110  # in another process
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.usefixtures("webhooks")
 async def test_kill_9_of_the_carrier_sends_nothing_twice(
     shipping: Launched, users: Users, carrier: httpx.AsyncClient, outside: Outside
@@ -254,6 +212,18 @@ async def test_asking_is_the_net_when_no_webhook_comes(
     assert shipment.due_at is None
 
 
+async def test_a_carrier_that_gives_up_by_itself_has_rejected_it(
+    shipping: Launched, users: Users, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
+    await send(shipping, create(new_id(), users.add()))
+    (shipment,) = await shipping.rows(Shipment)
+    await carrier.post(f"/shipments/{shipment.carrier_id}/cancel")
+    await hear(shipping, ShipmentRejected)
+    (event,) = await shipping.sent()
+    assert cast(ShipmentRejected, event).reason == "cancelled_by_carrier"
+
+
 async def test_a_parcel_is_asked_for_less_and_less(
     shipping: Launched, users: Users, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,133 +233,6 @@ async def test_a_parcel_is_asked_for_less_and_less(
     (shipment,) = await shipping.rows(Shipment)
     assert 3 <= shipment.tries <= 8
     assert shipment.state == "accepted"
-
-
-# Webhooks, as the test says them in the carrier's name.
-
-
-def signed(news: dict[str, Any] | bytes, *, secret: str = SECRET, age: timedelta = timedelta()) -> dict[str, Any]:
-    body = news if isinstance(news, bytes) else json.dumps(news).encode()
-    id, at = f"msg_{uuid4().hex}", datetime.now(UTC) - age
-    headers = {
-        "webhook-id": id,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(id, at, body.decode()),
-    }
-    return {"content": body, "headers": headers}
-
-
-def news(status: str, order_id: UUID) -> dict[str, Any]:
-    return {"type": f"shipment.{status}", "id": "shp_1", "reference": str(order_id), "tracking_code": "TRK1"}
-
-
-async def tell(shipping: Launched, request: dict[str, Any]) -> httpx.Response:
-    async with shipping.client() as client:
-        return await client.post("/hooks/carrier", **request)
-
-
-@pytest.mark.parametrize(
-    ("statuses", "expected"),
-    [
-        ("dispatched", [ShipmentDispatched]),
-        ("dispatched dispatched", [ShipmentDispatched]),
-        ("dispatched delivered", [ShipmentDispatched, ShipmentDelivered]),
-        ("delivered", [ShipmentDispatched, ShipmentDelivered]),
-        ("delivered dispatched", [ShipmentDispatched, ShipmentDelivered]),
-        ("delivered dispatched delivered", [ShipmentDispatched, ShipmentDelivered]),
-        ("in_customs", []),
-    ],
-)
-@pytest.mark.parametrize("postcode", ["10115", "99504"], ids=["accepted", "creating"])
-async def test_webhooks_in_any_order(
-    shipping: Launched,
-    users: Users,
-    carrier: httpx.AsyncClient,
-    statuses: str,
-    expected: list[type[Message]],
-    postcode: str,
-) -> None:
-    """Also those that overtake the answer to our own call, which then changes nothing any more."""
-    order_id = new_id()
-    await shipping.broker.publish([shipping.envelope(create(order_id, users.add(postcode=postcode)))])
-    await accepted(carrier, order_id)
-    if postcode == "10115":
-        await shipping.settled()
-    for status in statuses.split():
-        assert (await tell(shipping, signed(news(status, order_id)))).status_code == 204
-    await send(shipping)
-    assert [type(event) for event in await shipping.sent()] == expected
-    (shipment,) = await shipping.rows(Shipment)
-    assert shipment.state == {0: "accepted", 1: "dispatched", 2: "delivered"}[len(expected)]
-
-
-async def test_the_same_webhook_many_times_at_once(shipping: Launched, users: Users) -> None:
-    order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
-    told = [tell(shipping, signed(news(status, order_id))) for status in ("delivered", "dispatched") * 10]
-    assert {answer.status_code for answer in await asyncio.gather(*told)} == {204}
-    await shipping.settled()
-    await hear(shipping, ShipmentDispatched, ShipmentDelivered)
-
-
-async def test_a_webhook_answers_a_cancel_that_waits(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
-) -> None:
-    order_id = new_id()
-    await shipping.broker.publish([shipping.envelope(create(order_id, users.add(postcode="99504")))])
-    await accepted(carrier, order_id)
-    await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
-    await tell(shipping, signed(news("dispatched", order_id)))
-    await send(shipping)
-    await hear(shipping, ShipmentDispatched)
-
-
-async def test_what_was_stopped_does_not_leave(shipping: Launched, users: Users) -> None:
-    order_id = new_id()
-    await send(shipping, create(order_id, users.add()))
-    await send(shipping, CancelShipment(order_id=order_id))
-    assert (await tell(shipping, signed(news("dispatched", order_id)))).status_code == 204
-    await shipping.settled()
-    assert [type(event) for event in await shipping.sent()] == [ShipmentCancelled]
-
-
-REFUSED: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "no signature": lambda request: request["headers"].clear(),
-    "another signature": lambda request: request["headers"].update({"webhook-signature": "v1,AAAA"}),
-    "no base64": lambda request: request["headers"].update({"webhook-signature": "v1,é".encode()}),
-    "nonsense": lambda request: request["headers"].update({"webhook-signature": "nonsense"}),
-    "another id": lambda request: request["headers"].update({"webhook-id": "msg_other"}),
-    "another body": lambda request: request.update(content=request["content"].replace(b"TRK1", b"TRK2")),
-    "not text": lambda request: request.update(content=b"\xff\xfe"),
-    "another secret": lambda request: request.update(signed(request["content"], secret="b3RoZXI=")),
-    "too old": lambda request: request.update(signed(request["content"], age=timedelta(minutes=6))),
-    "too new": lambda request: request.update(signed(request["content"], age=-timedelta(minutes=6))),
-}
-UNREADABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "no JSON": lambda request: request.update(signed(b"not json")),
-    "nothing in it": lambda request: request.update(signed(b"{}")),
-}
-
-
-@pytest.mark.parametrize("how", [*REFUSED, *UNREADABLE])
-async def test_a_webhook_that_is_not_the_carriers_changes_nothing(shipping: Launched, users: Users, how: str) -> None:
-    order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
-    request = signed(news("dispatched", order_id))
-    {**REFUSED, **UNREADABLE}[how](request)
-    answer = await tell(shipping, request)
-    expected = (401, "signature_refused") if how in REFUSED else (422, "invalid_input")
-    assert (answer.status_code, answer.json()["code"]) == expected
-    (shipment,) = await shipping.rows(Shipment)
-    assert shipment.state == "accepted"
-
-
-async def test_a_webhook_about_a_stranger_is_taken_and_ignored(shipping: Launched) -> None:
-    assert (await tell(shipping, signed(news("dispatched", new_id())))).status_code == 204
-    assert await shipping.rows(Shipment) == []
-
-
-# Addresses.
 
 
 async def test_an_address_is_read_and_never_kept_or_sent_on(
@@ -459,17 +302,6 @@ async def test_only_a_clear_answer_is_a_fact(status: int, text: str, outcome: st
         runtime = SimpleNamespace(http=http, settings=settings, client=lambda *_, **__: AnyUser())
         found = await ask(shipment, cast(Runtime, runtime))
     assert (found and found.status) == outcome
-
-
-async def test_events_stay_in_the_trace_of_their_command(shipping: Launched, users: Users) -> None:
-    order_id = new_id()
-    asked = shipping.envelope(create(order_id, users.add()))
-    await shipping.send(asked)
-    await tell(shipping, signed(news("dispatched", order_id)))
-    await shipping.settled()
-    async with shipping.instance.database.work() as work:
-        (row,) = await work.read("SELECT correlation_id, causation_id FROM outbox_history")
-    assert (row["correlation_id"], row["causation_id"]) == (asked.correlation_id, str(asked.id))
 
 
 async def test_staff_see_a_shipment_and_the_counts(shipping: Launched, users: Users) -> None:

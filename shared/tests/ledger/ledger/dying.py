@@ -18,7 +18,8 @@ from ledger.main import service
 BEFORE_PUBLISH = "between commit and publish"
 AFTER_PUBLISH = "between publish and mark"
 BEFORE_ACKNOWLEDGE = "between commit and acknowledge"
-POINTS = [BEFORE_PUBLISH, AFTER_PUBLISH, BEFORE_ACKNOWLEDGE]
+AFTER_ACKNOWLEDGE = "after acknowledge"  # what is acknowledged has been committed
+POINTS = [BEFORE_PUBLISH, AFTER_PUBLISH, BEFORE_ACKNOWLEDGE, AFTER_ACKNOWLEDGE]
 
 
 class Dying:
@@ -54,6 +55,7 @@ class DyingSubscription:
     async def acknowledge(self) -> None:
         self._dying.reach(BEFORE_ACKNOWLEDGE)
         await self._subscription.acknowledge()
+        self._dying.reach(AFTER_ACKNOWLEDGE)
 
     async def close(self) -> None:
         await self._subscription.close()

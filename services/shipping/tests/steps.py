@@ -1,0 +1,51 @@
+"""The steps of which the tests of shipping are made."""
+
+import asyncio
+import time
+from uuid import UUID
+
+import httpx
+
+from chassis.messaging.message import Message
+from chassis.tables import new_id
+from chassis.testing import Launched
+from contracts.product import Line
+from contracts.shipping import CancelShipment, CreateShipment
+from shipping.models import Shipment
+
+
+def create(order_id: UUID, address_id: UUID) -> CreateShipment:
+    return CreateShipment(order_id=order_id, address_id=address_id, lines=[Line(product_id=new_id(), quantity=2)])
+
+
+def command(letter: str, order_id: UUID, address_id: UUID) -> Message:
+    return create(order_id, address_id) if letter == "C" else CancelShipment(order_id=order_id)
+
+
+async def send(shipping: Launched, *messages: Message, passing: str = "") -> None:
+    """Publish, and return when no shipment is in a state that it only passes."""
+    await shipping.send(*messages)
+    deadline = time.monotonic() + 60
+    while any(it.state in f"creating cancelling {passing}".split() for it in await shipping.rows(Shipment)):
+        assert time.monotonic() < deadline, f"stuck: {await shipping.rows(Shipment)}"
+        await asyncio.sleep(0.05)
+    await shipping.settled()
+
+
+async def hear(shipping: Launched, *types: type[Message]) -> None:
+    """Wait until all of these, and nothing else, have been announced."""
+    deadline = time.monotonic() + 20
+    while (heard := [type(event) for event in await shipping.sent()]) != list(types):
+        assert time.monotonic() < deadline, heard
+        await asyncio.sleep(0.02)
+
+
+async def at_the_carrier(carrier: httpx.AsyncClient, order_id: UUID) -> list[str]:
+    found = (await carrier.get("/shipments", params={"reference": str(order_id)})).json()
+    return [it["status"] for it in found]
+
+
+async def accepted(carrier: httpx.AsyncClient, order_id: UUID) -> None:
+    async with asyncio.timeout(10):
+        while await at_the_carrier(carrier, order_id) != ["accepted"]:  # noqa: ASYNC110  # in another process
+            await asyncio.sleep(0.01)
