@@ -12,6 +12,7 @@ from audit import at_rest, audit, stock_of
 from collector import Collector
 from shop import Customer, Open, Shop
 
+pytestmark = pytest.mark.xdist_group("shop")
 CONFIRMED = [
     "product.reserve_stock.v1",
     "product.stock_reserved.v1",

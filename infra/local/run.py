@@ -27,7 +27,7 @@ _FREE_BYTES = 500_000_000  # what a first run writes: data folders, and Kafka's 
 _OFFER = "Without Kafka the whole shop runs in one process: BROKER=memory make run"
 
 
-def run(console: Console, broker: str, left_out: set[str], seed: int) -> None:
+def run(console: Console, broker: str, left_out: set[str], seed: int = 0) -> None:
     """Run until Ctrl-C or SIGTERM; raises Trouble when it cannot."""
     claim = state.claim()
     try:

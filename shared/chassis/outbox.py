@@ -25,7 +25,7 @@ BATCH = 500
 LOOK_SECONDS = 5  # the safety net under wake-ups, and how soon the shards of a dead relay are taken over
 
 _columns = ", ".join(column for column in OUTBOX if column != "shard")
-_select = f"SELECT position, {_columns} FROM outbox WHERE shard = ANY($1) ORDER BY position LIMIT {BATCH}"
+_select = f"SELECT position, {_columns} FROM outbox WHERE shard = ANY($1) ORDER BY position LIMIT $2"
 _delete = "DELETE FROM outbox WHERE position = ANY($1)"
 _move = f"""
 WITH gone AS (DELETE FROM outbox WHERE position = ANY($1) RETURNING *)
@@ -101,7 +101,7 @@ class Relay:
                 self._owned.add(shard)
 
     async def _publish(self, session: "asyncpg.Connection[Any]") -> int:
-        rows = await session.fetch(_select, list(self._owned))
+        rows = await session.fetch(_select, list(self._owned), BATCH)
         if not rows:
             return 0
         await self._broker.publish([Envelope(**{name: row[name] for name in Envelope.__slots__}) for row in rows])

@@ -138,8 +138,9 @@ async def cut_a_connection(database: Database) -> None:
     """Of one of its relays."""
     async with database.work() as work:
         await work.read(
-            f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE classid = {LOCKS} AND objid = {SHARDS} AND database ="
-            " (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY random() LIMIT 1"
+            f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE classid = {LOCKS} AND objid = {SHARDS}"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " ORDER BY random() LIMIT 1"
         )
 
 

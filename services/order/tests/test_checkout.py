@@ -1,0 +1,148 @@
+"""The cart and the checkout, with the real product and user services behind them."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from chassis.service import installed
+from chassis.tables import new_id
+from chassis.testing import Launch, Launched, free_port
+from contracts.product import ReserveStock
+from order.main import service
+from order.models import Cart, Order
+
+CARD = "tok_visa"
+
+
+@dataclass
+class Buyer:
+    """A customer with an address, in front of order's own API."""
+
+    order: Launched
+    product: Launched
+    user: Launched
+    http: httpx.AsyncClient
+    address_id: str
+    product_id: str
+
+    async def put(self, quantity: object = 1, product_id: str | None = None) -> httpx.Response:
+        return await self.http.put(f"/cart/lines/{product_id or self.product_id}", json={"quantity": quantity})
+
+    async def check_out(self, key: str | None = None, **changes: object) -> httpx.Response:
+        body = {"address_id": self.address_id, "payment_token": CARD, **changes}
+        return await self.http.post("/checkouts", json=body, headers={"Idempotency-Key": key or str(uuid4())})
+
+    async def reprice(self, price_cents: int) -> None:
+        async with self.product.as_service() as staff:
+            (await staff.patch(f"/products/{self.product_id}", json={"price_cents": price_cents})).raise_for_status()
+
+
+@pytest.fixture
+async def buyer(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Buyer:
+    ports = {name: free_port() for name in ("product", "user")}
+    for name, port in ports.items():
+        monkeypatch.setenv(f"{name.upper()}_URL", f"http://127.0.0.1:{port}")
+    product, user = [await launch(installed(name)[name], port=port) for name, port in ports.items()]
+    order = await launch(service)
+    lamp = {"id": str(new_id()), "name": "Lamp", "description": "", "category": "Lighting", "price_cents": 500}
+    async with product.as_service() as staff:
+        (await staff.post("/products", json=[{**lamp, "currency": "EUR", "on_hand": 10}])).raise_for_status()
+    http, address_id = await _registered(order, user)
+    return Buyer(order, product, user, http, address_id, str(lamp["id"]))
+
+
+async def _registered(order: Launched, user: Launched) -> tuple[httpx.AsyncClient, str]:
+    """A client of order with the token of a new account, and the id of its address."""
+    account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada"}
+    home = {"name": "Ada", "street": "1 Street", "postcode": "10115", "city": "Berlin", "country": "DE"}
+    async with user.client() as http:
+        (await http.post("/accounts", json=account)).raise_for_status()
+        credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
+        access_token = (await http.post("/tokens", json=credentials)).json()["access_token"]
+        http.headers["authorization"] = f"Bearer {access_token}"
+        address = (await http.post("/me/addresses", json=home)).json()
+    return order.client(access_token), str(address["id"])
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_a_checkout_makes_an_order_of_the_cart(buyer: Buyer) -> None:
+    assert (await buyer.put(2)).json()["total_cents"] == 1000
+    answer = await buyer.check_out()
+    placed = answer.json()
+    assert (answer.status_code, placed["status"], placed["total_cents"]) == (202, "placed", 1000 + 490)
+    assert (await buyer.http.get("/cart")).json()["lines"] == []
+    await buyer.order.settled()
+    (command,) = await buyer.order.sent(ReserveStock)
+    assert str(command.key) == placed["order_id"]
+    (listed,) = (await buyer.http.get("/orders")).json()["items"]
+    assert listed == (await buyer.http.get(f"/orders/{placed['order_id']}")).json()
+
+
+async def test_a_cart_has_a_line_per_product_and_can_be_emptied(buyer: Buyer) -> None:
+    await buyer.put(1)
+    (line,) = (await buyer.put(3)).json()["lines"]
+    assert line["quantity"] == 3
+    assert (await buyer.http.delete(f"/cart/lines/{buyer.product_id}")).json()["lines"] == []
+
+
+async def test_a_checkout_is_answered_once_per_key(buyer: Buyer) -> None:
+    await buyer.put()
+    answers = await asyncio.gather(*[buyer.check_out("same-key") for _ in range(8)])
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.json()["order_id"] for answer in answers if answer.status_code == 202}) == 1
+    again = await buyer.check_out("same-key")
+    assert again.json()["order_id"] in {answer.json().get("order_id") for answer in answers}
+    assert code(await buyer.check_out("same-key", payment_token="tok_other")) == (409, "idempotency_key_reused")
+    assert len(await buyer.order.rows(Order)) == 1
+
+
+async def test_two_checkouts_of_one_cart_make_one_order(buyer: Buyer) -> None:
+    await buyer.put()
+    answers = await asyncio.gather(*[buyer.check_out() for _ in range(6)])
+    assert [answer.status_code for answer in answers].count(202) == 1
+    assert len(await buyer.order.rows(Order)) == 1
+
+
+async def test_a_price_that_has_changed_refuses_the_checkout_and_keeps_the_cart(buyer: Buyer) -> None:
+    await buyer.put(2)
+    await buyer.reprice(600)
+    answer = await buyer.check_out()
+    assert code(answer) == (409, "price_changed")
+    assert answer.json()["total_cents"] == 1200 + 490
+    assert len(await buyer.order.rows(Cart)) == 1
+    accepted = await buyer.check_out(total_cents=1200 + 490)
+    assert (accepted.status_code, accepted.json()["lines"][0]["price_cents"]) == (202, 600)
+
+
+@pytest.mark.parametrize("quantity", [0, -1, 1_001, 1.5, "many", None])
+async def test_a_quantity_that_makes_no_sense_is_refused(buyer: Buyer, quantity: object) -> None:
+    answer = await buyer.put(quantity)
+    assert code(answer) == (422, "invalid_input")
+    assert answer.json()["errors"][0]["field"] == "quantity"
+    assert await buyer.order.rows(Cart) == []
+
+
+async def test_what_is_not_there_is_refused_and_changes_nothing(buyer: Buyer) -> None:
+    assert code(await buyer.put(1, str(new_id()))) == (404, "product_not_found")
+    assert code(await buyer.check_out()) == (409, "cart_empty")
+    await buyer.put()
+    assert code(await buyer.check_out(address_id=str(new_id()))) == (422, "address_not_found")
+    assert code(await buyer.check_out(unknown="field")) == (422, "invalid_input")
+    assert code(await buyer.http.post("/checkouts", json={})) == (422, "invalid_input")  # and no Idempotency-Key
+    assert await buyer.order.rows(Order) == []
+    assert len(await buyer.order.rows(Cart)) == 1
+
+
+async def test_somebody_else_sees_no_order(buyer: Buyer) -> None:
+    await buyer.put()
+    placed = (await buyer.check_out()).json()
+    stranger, _ = await _registered(buyer.order, buyer.user)
+    for path in (f"/orders/{placed['order_id']}", f"/orders/{placed['order_id']}/history", f"/orders/{new_id()}"):
+        assert code(await stranger.get(path)) == (404, "order_not_found")
+    assert (await stranger.get("/orders")).json()["items"] == []

@@ -1,0 +1,72 @@
+"""Customers who do not give up, while a child of the shop is killed."""
+
+import asyncio
+import os
+import random
+import signal
+from uuid import UUID, uuid4
+
+import httpx
+
+from audit import at_rest, audit, stock_of
+from shop import Customer, Shop
+
+AT_ONCE = 8
+
+
+async def storm(shop: Shop, child: str, orders: int) -> float:
+    """Place orders, kill -9 the child after a quarter of them, and audit the shop. The share of them delivered."""
+    async with shop.database("product") as connection:
+        ids = [str(row["product_id"]) for row in await connection.fetch("SELECT product_id FROM stock")]
+    before, earlier = await _state(shop)
+    accepted: list[UUID] = []
+
+    async def buy() -> None:
+        async with shop.customer() as customer:
+            while len(accepted) < orders:
+                accepted.append(await persist(customer, random.choice(ids)))
+                if len(accepted) == orders // 4:
+                    os.kill(shop.pid(child), signal.SIGKILL)
+
+    async with asyncio.timeout(120):
+        await asyncio.gather(*[buy() for _ in range(AT_ONCE)])
+    await at_rest(shop, accepted)
+    await audit(shop, [*earlier, *accepted], before)
+    async with shop.database("order") as connection:
+        delivered = await connection.fetchval(
+            "SELECT count(*) FROM orders WHERE id = ANY($1) AND status = 'delivered'", accepted
+        )
+    return float(delivered / len(accepted))
+
+
+async def persist(customer: Customer, product_id: str) -> UUID:
+    """Check out as a good client does: the same key again until there is an answer."""
+    key = str(uuid4())
+    while True:
+        try:
+            put = await customer.http.put(f"/cart/lines/{product_id}", json={"quantity": 1})
+            if put.is_success:
+                break
+        except httpx.TransportError:
+            pass
+        await asyncio.sleep(0.2)
+    while True:
+        try:
+            answer = await customer.check_out(key=key)
+            if answer.status_code == 202:
+                return UUID(answer.json()["order_id"])
+            assert answer.status_code in (409, 429, 500, 502, 503, 504), answer.text
+        except httpx.TransportError:
+            pass
+        await asyncio.sleep(0.2)
+
+
+async def _state(shop: Shop) -> tuple[int, list[UUID]]:
+    """The stock there was at the beginning of everything, and the orders so far."""
+    async with shop.database("order") as connection:
+        earlier = [row["id"] for row in await connection.fetch("SELECT id FROM orders")]
+        sold = await connection.fetchval(
+            "SELECT coalesce(sum((line->>'quantity')::int), 0) FROM orders, jsonb_array_elements(lines) line"
+            " WHERE status = 'delivered'"
+        )
+    return await stock_of(shop) + sold, earlier
