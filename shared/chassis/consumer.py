@@ -17,12 +17,14 @@ from chassis import metrics, tracing
 from chassis.backoff import Backoff
 from chassis.database import Database
 from chassis.errors import Problem
+from chassis.failures import CONFLICT, away
 from chassis.logs import Trouble
 from chassis.messaging.broker import Broker, BrokerUnavailable
 from chassis.messaging.broker import Subscription as BrokerSubscription
 from chassis.messaging.message import Envelope, Message
+from chassis.statements import OUTBOX
 from chassis.subscriptions import Subscriptions, load
-from chassis.work import CONFLICT, OUTBOX, UnitOfWork, away
+from chassis.work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 TRIES = 5

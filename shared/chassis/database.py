@@ -11,8 +11,9 @@ from typing import Any, cast
 import asyncpg
 
 from chassis.config import Settings
+from chassis.failures import away
 from chassis.tables import Json, Table
-from chassis.work import UnitOfWork, away
+from chassis.work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 OUTBOX_CHANNEL = "outbox"

@@ -15,10 +15,11 @@ from opentelemetry.trace import SpanKind
 from chassis import tracing
 from chassis.backoff import Backoff, wait
 from chassis.database import Database
+from chassis.failures import CONFLICT, away
 from chassis.logs import Trouble
 from chassis.subscriptions import Rows, load
 from chassis.tables import Table, shape
-from chassis.work import CONFLICT, Cause, UnitOfWork, away
+from chassis.work import Cause, UnitOfWork
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Table)

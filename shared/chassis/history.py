@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from chassis.backoff import wait
 from chassis.database import Database
-from chassis.work import CONFLICT, UnitOfWork, away
+from chassis.failures import CONFLICT, away
+from chassis.work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 3600

@@ -19,6 +19,7 @@ from chassis.consumer import Consumer
 from chassis.database import Database
 from chassis.discovery import Discovery, DnsDiscovery, StaticDiscovery
 from chassis.due import Sweeper
+from chassis.failures import away
 from chassis.history import keep_short
 from chassis.logs import Trouble
 from chassis.messaging.broker import Broker
@@ -28,7 +29,6 @@ from chassis.operations import operations
 from chassis.outbox import Relay
 from chassis.service import Runtime, Service
 from chassis.web import application
-from chassis.work import away
 
 logger = logging.getLogger(__name__)
 ROLES = ("api", "consumer", "relay", "migrate", "all")

@@ -9,10 +9,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chassis.consumer import Consumer
 from chassis.errors import NotFound
+from chassis.failures import away
 from chassis.logs import Trouble
 from chassis.service import Runtime
 from chassis.web import Operator
-from chassis.work import away
 
 
 class NothingParked(NotFound):

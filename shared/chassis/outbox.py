@@ -14,10 +14,11 @@ import asyncpg
 from chassis import metrics
 from chassis.backoff import Backoff, wait
 from chassis.database import OUTBOX_CHANNEL, Database
+from chassis.failures import away
 from chassis.logs import Trouble
 from chassis.messaging.broker import Broker, BrokerUnavailable
 from chassis.messaging.message import Envelope
-from chassis.work import OUTBOX, SHARDS, away
+from chassis.statements import OUTBOX, SHARDS
 
 logger = logging.getLogger(__name__)
 LOCKS = 0x0B0C  # the class of the advisory locks; objects 0 to SHARDS-1 are shards, SHARDS says "a relay is here"

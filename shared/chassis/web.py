@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis import client, errors, logs, metrics, tracing
 from chassis.auth import Token
 from chassis.errors import Problem
+from chassis.failures import CONFLICT, away
 from chassis.idempotency import AnsweredBefore, Idempotency
 from chassis.service import Runtime as _Runtime
-from chassis.work import CONFLICT, UnitOfWork, away
+from chassis.work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 

@@ -5,11 +5,9 @@ and at the end all inserts, updates, deletes and outbox rows leave in one statem
 file commits.
 """
 
-import zlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 import asyncpg
@@ -17,44 +15,13 @@ from sqlalchemy import Select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from chassis import tracing
+from chassis.failures import AWAY
 from chassis.messaging.message import Envelope, Message
-from chassis.tables import DIALECT, Json, Table, build, new_id, shape
+from chassis.statements import Changes, Writes, compiled
+from chassis.tables import Table, build, new_id, shape
 
 T = TypeVar("T", bound=Table)
 S = TypeVar("S")
-
-# The database or the way to it is away: the same work may succeed later.
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the connection was cut in the middle of something
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.DiskFullError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.UndefinedTableError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # it does not accept connections now
-    asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to take over
-)
-
-# Somebody else was in the way: the same work may succeed at once.
-CONFLICT = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-    asyncpg.UniqueViolationError,
-)
-
-
-def away(error: BaseException) -> bool:
-    """Whether the database is away. A value it cannot take is an InterfaceError too, and no reason to wait."""
-    return isinstance(error, AWAY) and not isinstance(error, (ValueError, *CONFLICT))
 
 
 class MessageTooLarge(Exception):
@@ -62,16 +29,6 @@ class MessageTooLarge(Exception):
 
 
 MAX_MESSAGE_BYTES = 256 * 1024
-
-
-@lru_cache(maxsize=500)
-def compiled(statement: Select[*tuple[Any, ...]] | SelectOfScalar[Any]) -> tuple[str, list[str], dict[str, Any], Any]:
-    """SQL text, names of its parameters in order, their defaults, and the table that a row is (None: plain values)."""
-    text = statement.compile(dialect=DIALECT)
-    described = statement.column_descriptions
-    entity = described[0]["expr"] if len(described) == 1 else None
-    is_table = isinstance(entity, type) and issubclass(entity, Table)
-    return text.string, list(text.positiontup or []), dict(text.params), entity if is_table else None
 
 
 class Cause(NamedTuple):
@@ -245,10 +202,13 @@ class UnitOfWork:
         return list(await (await self.begin()).fetch(sql, *arguments))
 
     async def commit(self) -> None:
-        writes = self._writes()
-        if writes is not None:
-            connection = await self._connected()  # without `begin`, the one statement is its own transaction
-            await connection.execute(writes[0], *writes[1])
+        writes = Writes()
+        for table in {**self._rows, **self._loaded}:
+            writes.change(table, self.changes(table))
+        writes.send(self._messages)
+        if (statement := writes.statement()) is not None:
+            text, arguments = statement  # without `begin`, it is a transaction of its own
+            await (await self._connected()).execute(text, *arguments)
         if self._transaction is not None:
             await self._transaction.commit()
             self._transaction = None
@@ -274,8 +234,7 @@ class UnitOfWork:
             finally:
                 await self._connections.give_back(connection)
 
-    def changes(self, table: type[Table]) -> tuple[list[Table], list[Table], list[tuple[Any, ...]]]:
-        """The rows to insert and to update, and the keys to delete."""
+    def changes(self, table: type[Table]) -> Changes:
         rows, loaded = self._rows[table], self._loaded[table]
         values = shape(table).values
         inserted = [row for identity, row in rows.items() if identity not in loaded]
@@ -284,77 +243,8 @@ class UnitOfWork:
         ]
         if any(shape(table).identity(row) not in loaded for row in updated):
             raise ValueError(f"{table.__name__}: a row's key does not change; remove it and add another")
-        return inserted, updated, [identity for identity in loaded if identity not in rows]
+        return Changes(inserted, updated, [identity for identity in loaded if identity not in rows])
 
     @property
     def messages(self) -> list[Envelope]:
         return self._messages
-
-    def _writes(self) -> tuple[str, list[Any]] | None:
-        parts: list[str] = []
-        arguments: list[Any] = []
-
-        def unnest(types: Iterable[str], columns: Iterable[list[Any]]) -> str:
-            arrays = []
-            for type_, column in zip(types, columns, strict=True):
-                arguments.append(list(map(Json.of, column)) if type_ == "JSONB" else column)
-                arrays.append(f"${len(arguments)}::{type_}[]")
-            return f"unnest({', '.join(arrays)})"
-
-        for table in {**self._rows, **self._loaded}:
-            it = shape(table)
-            inserted, updated, deleted = self.changes(table)
-            types = [it.types[column] for column in it.columns]
-            if inserted:
-                source = unnest(types, [[row.__dict__[column] for row in inserted] for column in it.columns])
-                parts.append(f"INSERT INTO {it.name} ({it.listed}) SELECT * FROM {source}")
-            if updated:
-                source = unnest(types, [[row.__dict__[column] for row in updated] for column in it.columns])
-                assigned = ", ".join(f'"{column}" = it."{column}"' for column in it.columns if column not in it.key)
-                parts.append(f"UPDATE {it.name} t SET {assigned} FROM {source} it ({it.listed}) WHERE {_same(it.key)}")
-            if deleted:
-                source = unnest([it.types[column] for column in it.key], map(list, zip(*deleted, strict=True)))
-                parts.append(f"DELETE FROM {it.name} t USING {source} it ({', '.join(it.key)}) WHERE {_same(it.key)}")
-        if self._messages:
-            source = unnest(OUTBOX.values(), [[_outbox_value(m, column) for m in self._messages] for column in OUTBOX])
-            columns = ", ".join(OUTBOX)
-            parts.append(
-                f"INSERT INTO outbox ({columns}) SELECT {columns} FROM {source}"
-                f" WITH ORDINALITY it ({columns}, position) ORDER BY position"
-            )
-        if not parts:
-            return None
-        *first, last = parts
-        named = ", ".join(f"w{number} AS ({part})" for number, part in enumerate(first))
-        return (f"WITH {named} {last}" if first else last), arguments
-
-
-def _same(key: list[str]) -> str:
-    return " AND ".join(f't."{column}" = it."{column}"' for column in key)
-
-
-SHARDS = 16  # a constant of the schema: rows carry their shard
-
-
-def shard_of(key: str) -> int:
-    """Messages of one key are in one shard, and one relay at a time owns it."""
-    return zlib.crc32(key.encode()) % SHARDS
-
-
-OUTBOX = {
-    "shard": "SMALLINT",
-    "topic": "TEXT",
-    "key": "TEXT",
-    "id": "UUID",
-    "type": "TEXT",
-    "source": "TEXT",
-    "time": "TIMESTAMPTZ",
-    "body": "BYTEA",
-    "correlation_id": "TEXT",
-    "causation_id": "TEXT",
-    "traceparent": "TEXT",
-}
-
-
-def _outbox_value(envelope: Envelope, column: str) -> Any:
-    return shard_of(envelope.key) if column == "shard" else getattr(envelope, column)

@@ -100,6 +100,29 @@ class OrderDelivered(OrderEvent, wire_type="order.order_delivered.v1"):
     """The goods have arrived."""
 
 
+# Which event says that an order has come to a status.
+ANNOUNCED: dict[OrderStatus, type[OrderEvent]] = {
+    OrderStatus.PLACED: OrderPlaced,
+    OrderStatus.RESERVED: OrderReserved,
+    OrderStatus.CONFIRMED: OrderConfirmed,
+    OrderStatus.WITHDRAWING: OrderWithdrawing,
+    OrderStatus.CANCELLING: OrderCancelling,
+    OrderStatus.CANCELLED: OrderCancelled,
+    OrderStatus.SHIPPED: OrderShipped,
+    OrderStatus.DELIVERED: OrderDelivered,
+}
+
+
+class StepView(BaseModel):
+    """One move of an order, and the message or event that caused it."""
+
+    version: int
+    status: OrderStatus
+    reason: str | None
+    cause: str
+    at: datetime
+
+
 class CartView(BaseModel):
     """The open cart of a customer."""
 

@@ -16,8 +16,8 @@ from chassis.database import Database
 from chassis.messaging.broker import BrokerUnavailable, Subscription
 from chassis.messaging.message import Envelope
 from chassis.outbox import LOCKS, Relay
+from chassis.statements import SHARDS
 from chassis.testing import SERVICE_KEY, empty_database
-from chassis.work import SHARDS
 from ledger.main import service
 from ledger.messages import Booked
 from ledger.models import Account

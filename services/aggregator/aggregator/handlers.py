@@ -5,17 +5,7 @@ from typing import Any
 from aggregator.models import Order, Product
 from chassis.subscriptions import Subscriptions, rows
 from chassis.work import UnitOfWork
-from contracts.order import (
-    OrderCancelled,
-    OrderCancelling,
-    OrderConfirmed,
-    OrderDelivered,
-    OrderEvent,
-    OrderPlaced,
-    OrderReserved,
-    OrderShipped,
-    OrderWithdrawing,
-)
+from contracts.order import ANNOUNCED, OrderEvent
 from contracts.product import ProductChanged
 
 on = Subscriptions()
@@ -27,17 +17,7 @@ def show_product(event: ProductChanged, work: UnitOfWork) -> None:
     _show(work.get(Product, event.product_id) or work.add(Product.new(id=event.product_id, **state)), state)
 
 
-@on(
-    OrderPlaced,
-    OrderReserved,
-    OrderConfirmed,
-    OrderWithdrawing,
-    OrderCancelling,
-    OrderCancelled,
-    OrderShipped,
-    OrderDelivered,
-    needs=rows(Order, order_id="order_id"),
-)
+@on(*ANNOUNCED.values(), needs=rows(Order, order_id="order_id"))
 def show_order(event: OrderEvent, work: UnitOfWork) -> None:
     state = event.model_dump() | {"lines": [line.model_dump(mode="json") for line in event.lines]}
     _show(work.get(Order, event.order_id) or work.add(Order.new(**state)), state)

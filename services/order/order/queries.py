@@ -1,9 +1,8 @@
 """Every SELECT of order, by name."""
 
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func
+from sqlalchemy import bindparam
 from sqlmodel import col, select
 
 from chassis.work import UnitOfWork
@@ -19,9 +18,6 @@ _orders = (
     .limit(bindparam("limit"))
 )
 _steps = select(Step).where(Step.order_id == bindparam("order_id")).order_by(col(Step.version))
-_totals = select(Order.status, func.count().label("orders"), func.sum(Order.total_cents).label("cents")).group_by(
-    col(Order.status)
-)
 NEWEST = UUID(int=2**128 - 1)
 
 
@@ -51,8 +47,3 @@ async def orders_of(work: UnitOfWork, customer_id: UUID, before: UUID, limit: in
 
 async def steps_of(work: UnitOfWork, order_id: UUID) -> list[Step]:
     return await work.fetch(_steps, order_id=order_id)
-
-
-async def totals_by_status(work: UnitOfWork) -> list[Any]:
-    """Per status: orders, and the sum of their totals in cents."""
-    return await work.fetch(_totals)

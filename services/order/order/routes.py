@@ -1,19 +1,16 @@
 """The entrances of order: the cart, checking out, looking at orders."""
 
 import asyncio
-from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from pydantic import BaseModel
 
 from chassis.auth import Token
 from chassis.errors import NotFound
 from chassis.pages import Cursor, Limit, Page, page, position
 from chassis.tables import new_id
-from chassis.web import Caller, IdempotencyKey, Router, Runtime, Staff, Work
+from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work
 from contracts import product, user
-from contracts.order import CartView, OrderLine, OrderStatus, OrderView, PlaceOrder, PutCartLine
+from contracts.order import CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, StepView
 from order import queries, saga
 from order.errors import AddressNotFound, CartFull, OrderNotFound, PriceChanged, ProductNotFound
 from order.models import Cart, Order
@@ -21,24 +18,6 @@ from order.models import Cart, Order
 router = Router()
 MOST_LINES = 50
 CURRENCY = "EUR"
-
-
-class StepView(BaseModel):
-    """One move of an order, and the message or event that caused it."""
-
-    version: int
-    status: OrderStatus
-    reason: str | None
-    cause: str
-    at: datetime
-
-
-class StatusTotal(BaseModel):
-    """How many orders are in a status, and the sum of their totals."""
-
-    status: OrderStatus
-    orders: int
-    cents: int
 
 
 @router.get("/cart")
@@ -56,18 +35,11 @@ async def put_line(product_id: UUID, body: PutCartLine, work: Work, caller: Call
         )
     except NotFound:
         raise ProductNotFound() from None
-    line = OrderLine(
-        product_id=product_id,
-        product_version=sold.version,
-        name=sold.name,
-        quantity=body.quantity,
-        price_cents=sold.price_cents,
-    )
     mine = await _locked_cart(work, caller.id)
     others = [it for it in mine.lines if it["product_id"] != str(product_id)]
     if len(others) >= MOST_LINES:
         raise CartFull()
-    mine.lines = [*others, line.model_dump(mode="json")]
+    mine.lines = [*others, _line(sold, body.quantity).model_dump(mode="json")]
     mine.changed_at = work.now
     return _cart_view(mine.lines)
 
@@ -117,11 +89,6 @@ async def history(order_id: UUID, work: Work, caller: Caller) -> list[StepView]:
     return [StepView.model_validate(it, from_attributes=True) for it in await queries.steps_of(work, order_id)]
 
 
-@router.get("/totals")
-async def totals(work: Work, _: Staff) -> list[StatusTotal]:
-    return [StatusTotal.model_validate(dict(row)) for row in await queries.totals_by_status(work)]
-
-
 async def _locked_cart(work: Work, customer_id: UUID) -> Cart:
     for mine in await work.lock(Cart, customer_id=[customer_id]):
         return mine
@@ -147,12 +114,16 @@ def _priced(line: OrderLine, sold: dict[UUID, product.ProductView]) -> OrderLine
     now = sold.get(line.product_id)
     if now is None:
         raise ProductNotFound(f"{line.name} is not sold any more.", field="product_id")
+    return _line(now, line.quantity)
+
+
+def _line(sold: product.ProductView, quantity: int) -> OrderLine:
     return OrderLine(
-        product_id=line.product_id,
-        product_version=now.version,
-        name=now.name,
-        quantity=line.quantity,
-        price_cents=now.price_cents,
+        product_id=sold.id,
+        product_version=sold.version,
+        name=sold.name,
+        quantity=quantity,
+        price_cents=sold.price_cents,
     )
 
 

@@ -34,35 +34,8 @@ from chassis.subscriptions import Subscriptions, rows
 from chassis.tables import new_id
 from chassis.work import UnitOfWork
 from contracts import order as contract
+from contracts import payment, product, shipping
 from contracts.order import OrderStatus
-from contracts.payment import (
-    AuthorizePayment,
-    CapturePayment,
-    PaymentAuthorized,
-    PaymentCaptured,
-    PaymentCaptureRefused,
-    PaymentDeclined,
-    PaymentVoided,
-    VoidPayment,
-)
-from contracts.product import (
-    CommitStock,
-    Line,
-    ReleaseStock,
-    ReserveStock,
-    StockCommitted,
-    StockRejected,
-    StockReleased,
-    StockReserved,
-)
-from contracts.shipping import (
-    CancelShipment,
-    CreateShipment,
-    ShipmentCancelled,
-    ShipmentDelivered,
-    ShipmentDispatched,
-    ShipmentRejected,
-)
 from order.errors import OrderNotFound
 from order.models import Cart, Order, Payment, Shipment, Step, Stock
 
@@ -71,34 +44,23 @@ due = Due()
 
 # What each message says of which leg.
 FACTS: dict[type[Event], Stock | Payment | Shipment] = {
-    StockReserved: Stock.RESERVED,
-    StockRejected: Stock.REJECTED,
-    StockCommitted: Stock.COMMITTED,
-    StockReleased: Stock.RELEASED,
-    PaymentAuthorized: Payment.AUTHORIZED,
-    PaymentDeclined: Payment.DECLINED,
-    PaymentCaptured: Payment.CAPTURED,
-    PaymentCaptureRefused: Payment.REFUSED,
-    PaymentVoided: Payment.VOIDED,
-    ShipmentRejected: Shipment.REJECTED,
-    ShipmentCancelled: Shipment.CANCELLED,
-    ShipmentDispatched: Shipment.DISPATCHED,
-    ShipmentDelivered: Shipment.DELIVERED,
+    product.StockReserved: Stock.RESERVED,
+    product.StockRejected: Stock.REJECTED,
+    product.StockCommitted: Stock.COMMITTED,
+    product.StockReleased: Stock.RELEASED,
+    payment.PaymentAuthorized: Payment.AUTHORIZED,
+    payment.PaymentDeclined: Payment.DECLINED,
+    payment.PaymentCaptured: Payment.CAPTURED,
+    payment.PaymentCaptureRefused: Payment.REFUSED,
+    payment.PaymentVoided: Payment.VOIDED,
+    shipping.ShipmentRejected: Shipment.REJECTED,
+    shipping.ShipmentCancelled: Shipment.CANCELLED,
+    shipping.ShipmentDispatched: Shipment.DISPATCHED,
+    shipping.ShipmentDelivered: Shipment.DELIVERED,
 }
 
 CLOSED_STOCK = (Stock.REJECTED, Stock.RELEASED)
 CLOSED_PAYMENT = (Payment.NONE, Payment.DECLINED, Payment.VOIDED)
-
-ANNOUNCED: dict[OrderStatus, type[contract.OrderEvent]] = {
-    OrderStatus.PLACED: contract.OrderPlaced,
-    OrderStatus.RESERVED: contract.OrderReserved,
-    OrderStatus.CONFIRMED: contract.OrderConfirmed,
-    OrderStatus.WITHDRAWING: contract.OrderWithdrawing,
-    OrderStatus.CANCELLING: contract.OrderCancelling,
-    OrderStatus.CANCELLED: contract.OrderCancelled,
-    OrderStatus.SHIPPED: contract.OrderShipped,
-    OrderStatus.DELIVERED: contract.OrderDelivered,
-}
 
 
 def place_order(
@@ -124,7 +86,7 @@ def place_order(
         )
     )
     work.remove(cart)
-    work.send(ReserveStock(order_id=order.id, lines=_lines(order)))
+    work.send(product.ReserveStock(order_id=order.id, lines=_lines(order)))
     _move(order, OrderStatus.PLACED, work, cause="checkout")
     return order
 
@@ -143,9 +105,9 @@ def record_fact(event: Event, work: UnitOfWork) -> None:
             pass
     if order.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):  # too late: what is alive is undone again
         if fact is Stock.RESERVED:
-            work.send(ReleaseStock(order_id=order.id))
+            work.send(product.ReleaseStock(order_id=order.id))
         if fact in (Payment.AUTHORIZED, Payment.CAPTURED):
-            work.send(VoidPayment(order_id=order.id))
+            work.send(payment.VoidPayment(order_id=order.id))
 
 
 def _learn(order: Order, fact: Stock | Payment | Shipment) -> bool:
@@ -171,13 +133,13 @@ def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
         case OrderStatus.RESERVED, _, Payment.DECLINED, _:
             _cancel(order, work, cause, reason="payment_declined")
         case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, Shipment.DISPATCHED | Shipment.DELIVERED:
-            work.send(CommitStock(order_id=order.id), CapturePayment(order_id=order.id))
+            work.send(product.CommitStock(order_id=order.id), payment.CapturePayment(order_id=order.id))
             _move(order, OrderStatus.SHIPPED, work, cause)
         case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, Shipment.REJECTED:
             _cancel(order, work, cause, reason="shipment_rejected")
         case OrderStatus.WITHDRAWING, _, _, Shipment.CANCELLED:
             _cancel(order, work, cause, reason="shipment_cancelled")
-        case OrderStatus.CANCELLING, stock, payment, _ if stock in CLOSED_STOCK and payment in CLOSED_PAYMENT:
+        case OrderStatus.CANCELLING, goods, money, _ if goods in CLOSED_STOCK and money in CLOSED_PAYMENT:
             order.attention = None
             _move(order, OrderStatus.CANCELLED, work, cause)
         case OrderStatus.SHIPPED, _, _, Shipment.DELIVERED:
@@ -196,10 +158,10 @@ def give_up(order: Order, work: UnitOfWork) -> None:
         case OrderStatus.RESERVED:
             _cancel(order, work, "deadline", reason="payment_timed_out")
         case OrderStatus.CONFIRMED:
-            work.send(CancelShipment(order_id=order.id))
+            work.send(shipping.CancelShipment(order_id=order.id))
             _move(order, OrderStatus.WITHDRAWING, work, "deadline", reason="shipment_timed_out")
         case OrderStatus.WITHDRAWING:
-            work.send(CancelShipment(order_id=order.id))
+            work.send(shipping.CancelShipment(order_id=order.id))
             _insist(order, work)
         case OrderStatus.CANCELLING:
             _undo(order, work)
@@ -211,7 +173,7 @@ def give_up(order: Order, work: UnitOfWork) -> None:
 def _ask_for_payment(order: Order, work: UnitOfWork) -> None:
     _learn(order, Payment.ASKED)
     work.send(
-        AuthorizePayment(
+        payment.AuthorizePayment(
             order_id=order.id,
             amount_cents=order.total_cents,
             currency=order.currency,
@@ -222,7 +184,7 @@ def _ask_for_payment(order: Order, work: UnitOfWork) -> None:
 
 def _ask_for_shipment(order: Order, work: UnitOfWork) -> None:
     _learn(order, Shipment.ASKED)
-    work.send(CreateShipment(order_id=order.id, address_id=order.address_id, lines=_lines(order)))
+    work.send(shipping.CreateShipment(order_id=order.id, address_id=order.address_id, lines=_lines(order)))
 
 
 def _cancel(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
@@ -233,9 +195,9 @@ def _cancel(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
 def _undo(order: Order, work: UnitOfWork) -> None:
     """Give back what may be held."""
     if order.payment not in CLOSED_PAYMENT:
-        work.send(VoidPayment(order_id=order.id))
+        work.send(payment.VoidPayment(order_id=order.id))
     if order.stock not in CLOSED_STOCK:
-        work.send(ReleaseStock(order_id=order.id))
+        work.send(product.ReleaseStock(order_id=order.id))
 
 
 def _insist(order: Order, work: UnitOfWork) -> None:
@@ -254,7 +216,7 @@ def _move(order: Order, status: OrderStatus, work: UnitOfWork, cause: str, reaso
     work.add(
         Step.new(order_id=order.id, version=order.version, status=status, reason=order.reason, cause=cause, at=work.now)
     )
-    work.send(ANNOUNCED[status].model_validate(state(order)))
+    work.send(contract.ANNOUNCED[status].model_validate(state(order)))
 
 
 def _deadline(status: OrderStatus | str, work: UnitOfWork) -> datetime | None:
@@ -268,5 +230,5 @@ def state(order: Order) -> dict[str, object]:
     return {name: order.id if name == "order_id" else getattr(order, name) for name in shown}
 
 
-def _lines(order: Order) -> list[Line]:
-    return [Line(product_id=line["product_id"], quantity=line["quantity"]) for line in order.lines]
+def _lines(order: Order) -> list[product.Line]:
+    return [product.Line(product_id=line["product_id"], quantity=line["quantity"]) for line in order.lines]

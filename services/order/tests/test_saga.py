@@ -109,7 +109,7 @@ class Story:
         return next(it for it in await self.launched.rows(Order) if it.id == self.order_id)
 
     async def commands(self) -> list[type[Command]]:
-        return [type(it) for it in await self.launched.sent(Command)]
+        return [type(it) for it in await self.launched.sent() if isinstance(it, Command)]
 
     async def check(self) -> None:
         """History is a path without gaps, announced move by move, and what is cancelled holds nothing."""

@@ -1,17 +1,18 @@
 """The ledger over HTTP: what tests of the web side and of the client need."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Header, Request, Response
 from pydantic import BaseModel, Field
 
 from chassis.errors import NotFound, Unavailable
-from chassis.web import Caller, Router, Runtime, Staff, Work
+from chassis.web import IDEMPOTENCY_KEY, Caller, Router, Runtime, Staff, Work
 from ledger.messages import Book, peer
 from ledger.models import Account
 
 router = Router(prefix="/accounts")
+Key = Annotated[str | None, Header(alias=IDEMPOTENCY_KEY)]  # where one may be given and need not
 
 
 class AccountNotFound(NotFound):
@@ -34,14 +35,16 @@ async def account(id: str, work: Work) -> dict[str, Any]:
 
 
 @router.post("", status_code=201)
-async def open_account(booking: Booking, work: Work, caller: Caller) -> dict[str, int]:
+async def open_account(booking: Booking, work: Work, caller: Caller, _: Key = None) -> dict[str, int]:
     """Begins no transaction by itself."""
     work.add(Account.new(id=str(booking.number), history=[]))
     return {"number": booking.number}
 
 
 @router.post("/{id}/bookings", status_code=201)
-async def book(id: str, booking: Booking, work: Work, caller: Caller, response: Response) -> dict[str, int]:
+async def book(
+    id: str, booking: Booking, work: Work, caller: Caller, response: Response, _: Key = None
+) -> dict[str, int]:
     (found, *_) = await work.lock(Account, id=[id]) or [work.add(Account.new(id=id, history=[]))]
     await asyncio.sleep(booking.pause)
     found.balance += booking.amount
@@ -51,7 +54,7 @@ async def book(id: str, booking: Booking, work: Work, caller: Caller, response: 
 
 
 @router.post("/{id}/commands", status_code=202)
-async def ask_to_book(id: str, work: Work) -> None:
+async def ask_to_book(id: str, work: Work, _: Key = None) -> None:
     await work.begin()
     work.send(Book(account=id, number=1, statement=True))
 

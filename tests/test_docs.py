@@ -1,0 +1,49 @@
+"""What the pages name exists: files, make targets, and the lines that a new service is to change."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+EXAMPLE = "invoice"  # the service that docs/add-a-service.md adds
+FILES = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("[!.]*/**/*") if "__pycache__" not in path.parts}
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+in_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def code(page: Path) -> list[str]:
+    """What stands between backticks, and the shell commands."""
+    text = page.read_text()
+    blocks = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    shell = [body for language, body in blocks.findall(text) if language == "sh"]
+    return shell + re.findall(r"`([^`]+)`", blocks.sub("", text))
+
+
+@in_pages
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@in_pages
+def test_named_files_exist(page: Path) -> None:
+    """In full, or from a folder on, as in `order/saga.py`."""
+    words = [word for piece in code(page) for word in piece.split()]
+    named = {word for word in words if re.fullmatch(r"\w[\w./-]*/[\w-]+\.(py|md|toml|json|lock|env)", word)}
+    assert [it for it in named if EXAMPLE not in it and not any(f"/{file}".endswith(f"/{it}") for file in FILES)] == []
+
+
+@in_pages
+def test_named_targets_exist(page: Path) -> None:
+    assert {name for piece in code(page) for name in re.findall(r"\bmake ([a-z]+)", piece)} <= TARGETS
+
+
+def test_a_new_service_finds_the_lines_it_is_told_to_change() -> None:
+    (diff,) = re.findall(r"^```diff\n(.*?)^```", (ROOT / "docs/add-a-service.md").read_text(), re.MULTILINE | re.DOTALL)
+    hunks = re.split(r"^@@.*@@\n", diff, flags=re.MULTILINE)[1:]
+    before = ["".join(line[1:] for line in hunk.splitlines(keepends=True) if line[0] in " -") for hunk in hunks]
+    rules = (ROOT / "pyproject.toml").read_text()
+    assert [lines for lines in before if rules.count(lines) != 1] == []
