@@ -20,13 +20,22 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = self.headers["content-length"]
+                body = self.rfile.read(int(length)) if length else self._chunks()
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                     collector.spans += [span for scope in resource.scope_spans for span in scope.spans]
                 self.send_response(200)
                 self.end_headers()
+
+            def _chunks(self) -> bytes:
+                """Envoy sends its spans in chunks."""
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                return body
 
             def log_message(self, *_: object) -> None:
                 """Tests need no access log."""

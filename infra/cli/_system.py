@@ -28,7 +28,7 @@ class Gateway:
             answer = self._http.request(method, path, **request)
             body: Any = answer.json() if answer.content else None
             if answer.is_error:
-                raise Trouble(f"{method} {path}: {body['detail']}")
+                raise Trouble(f"{body['detail']} ({method} {path})")
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise Trouble(f"{method} {path} gets no answer ({error!r}): is everything ready?") from error
         return body

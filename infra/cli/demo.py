@@ -59,7 +59,7 @@ def demo() -> None:
     if not public().call("GET", "/products", params={"limit": 1})["items"]:
         seed()
     staff = internal()
-    customer, before = Customer.registered(), _totals(staff)
+    customer, before = Customer.registered(), _steady_totals(staff)
     chosen = _some_product(staff)
     bought = customer.buy(chosen["id"], 2, "tok_visa")
     _follow(staff, bought, f"two of {chosen['name']}, a good card", "delivered")
@@ -124,6 +124,15 @@ def _totals(staff: Gateway) -> dict[str, int]:
     return {f"stock {name}": pieces for name, pieces in stock.items()} | {
         f"money {name}": it for name, it in money.items()
     }
+
+
+def _steady_totals(staff: Gateway) -> dict[str, int]:
+    """The totals once nobody fills the shelves any more, as the first run does."""
+    before = None
+    while (now := _totals(staff)) != before:
+        before = now
+        time.sleep(0.5)
+    return now
 
 
 def _settled_totals(staff: Gateway, before: dict[str, int], bought: Any) -> dict[str, int]:

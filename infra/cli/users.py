@@ -4,14 +4,11 @@ import json
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import httpx
 import typer
 from rich.console import Console
 
-from chassis.auth import service_token
+from cli._system import internal
 from contracts.user import Role
-from local import state
-from local.trouble import Trouble
 
 app = typer.Typer(name="users", help="Give roles to accounts and take them away.", no_args_is_help=True)
 
@@ -33,18 +30,7 @@ def revoke(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: Json = 
 
 def change(method: str, mail: str, role: str) -> Any:
     """The account afterwards."""
-    running = state.running()
-    if running is None:
-        raise Trouble(f"nothing runs in {state.folder().parent}: start it first")
-    url = f"{running.urls['internal']}/user/accounts/{quote(mail, safe='')}/roles/{role}"
-    headers = {"authorization": f"Bearer {service_token('cli', running.service_key)}"}
-    try:
-        answer = httpx.request(method, url, headers=headers, timeout=10)
-        if answer.is_error:
-            raise Trouble(f"{mail}: {answer.json()['detail']}")
-        return answer.json()
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise Trouble(f"the user service cannot be reached ({error!r}): is it ready?") from error
+    return internal().call(method, f"/user/accounts/{quote(mail, safe='')}/roles/{role}")
 
 
 def show(account: Any, as_json: bool) -> None:

@@ -75,6 +75,7 @@ class Run:
     def __init__(self, shop: Shop, console: Console, seed: int) -> None:
         self._shop, self._console, self._seed = shop, console, seed
         self._display = Display(console)
+        self._seeding: subprocess.Popen[bytes] | None = None
         own = psutil.Process()
         self._started = own.create_time()
         self._told = state.Running(
@@ -100,6 +101,9 @@ class Run:
                 await self._supervisor.over
         finally:
             self._console.print("stopping", style="dim")
+            if self._seeding and self._seeding.poll() == 0:
+                self._shop.kept.values["seeded"] = True
+                self._shop.kept.write()
             for helper in helpers:
                 helper.kill()
             await self._supervisor.stop()
@@ -144,9 +148,8 @@ class Run:
         """In the first run, so that there is something to buy."""
         if not self._seed or self._shop.kept.values.get("seeded") or {"product", "user"} & set(self._shop.left_out):
             return []
-        self._shop.kept.values["seeded"] = True
-        self._shop.kept.write()
-        return [self._helper("seed", ["cli", "seed", "--size", str(self._seed)])]
+        self._seeding = self._helper("seed", ["cli", "seed", "--size", str(self._seed)])
+        return [self._seeding]
 
     def _record_kafka(self) -> list[subprocess.Popen[bytes]]:
         """Beside the first run, so that the next one starts faster."""

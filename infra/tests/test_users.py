@@ -54,7 +54,8 @@ async def test_a_role_is_given_and_taken_away() -> None:
 async def test_an_unknown_account_is_one_clear_line() -> None:
     refused = await command("grant", "bob@example.org", "operator")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert refused.stderr.endswith(": bob@example.org: There is no such account.\n")
+    (line,) = refused.stderr.splitlines()
+    assert "There is no such account." in line
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,13 @@
 |             | deadline                      | CancelShipment                     | withdrawing |
 | withdrawing | ShipmentCancelled, -Rejected  | VoidPayment, ReleaseStock          | cancelling  |
 |             | ShipmentDispatched            | CommitStock, CapturePayment        | shipped     |
-|             | deadline                      | CancelShipment again, attention    | withdrawing |
+|             | deadline                      | CancelShipment again; attention²   | withdrawing |
 | cancelling  | stock and payment are closed  |                                    | cancelled   |
-|             | deadline                      | the open undo again, attention     | cancelling  |
+|             | deadline                      | the open undo again; attention²    | cancelling  |
 | shipped     | ShipmentDelivered             |                                    | delivered   |
 |             | PaymentCaptureRefused         | attention                          | shipped     |
+
+² from the second time on.
 
 An order has three legs (stock, payment, shipment), each holding the last fact known of it. A message is recorded in
 its leg in any status, and then the order moves by every row that has become true: an early fact waits in its leg, a
@@ -99,8 +101,8 @@ def record_fact(event: Event, work: UnitOfWork) -> None:
         raise OrderNotFound(f"{event.wire_type} speaks of an order that does not exist.")
     fact = FACTS[type(event)]
     if _learn(order, fact):
-        if fact is Payment.REFUSED:
-            order.attention = "capture_refused"
+        if fact in (Payment.REFUSED, Payment.CAPTURED):
+            order.attention = "capture_refused" if fact is Payment.REFUSED else None
         while _move_on(order, work, cause=type(event).__name__):
             pass
     if order.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):  # too late: what is alive is undone again
@@ -140,7 +142,6 @@ def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
         case OrderStatus.WITHDRAWING, _, _, Shipment.CANCELLED:
             _cancel(order, work, cause, reason="shipment_cancelled")
         case OrderStatus.CANCELLING, goods, money, _ if goods in CLOSED_STOCK and money in CLOSED_PAYMENT:
-            order.attention = None
             _move(order, OrderStatus.CANCELLED, work, cause)
         case OrderStatus.SHIPPED, _, _, Shipment.DELIVERED:
             _move(order, OrderStatus.DELIVERED, work, cause)
@@ -212,6 +213,8 @@ def _move(order: Order, status: OrderStatus, work: UnitOfWork, cause: str, reaso
     """Change the status, write history and announce it. The first reason stays."""
     order.status, order.version = status, order.version + 1
     order.reason = order.reason or reason
+    if order.undo_tries:
+        order.undo_tries, order.attention = 0, None
     order.deadline = _deadline(status, work)
     work.add(
         Step.new(order_id=order.id, version=order.version, status=status, reason=order.reason, cause=cause, at=work.now)

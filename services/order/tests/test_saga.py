@@ -207,6 +207,15 @@ async def test_an_undo_that_is_not_answered_wants_attention(story: Begin, status
     assert (await it.order()).attention is None
     await it.happen(DEADLINE)
     assert (await it.order()).attention == "undo_unanswered"
+    await it.happen(*([StockReleased, PaymentVoided] if status == OrderStatus.CANCELLING else [ShipmentDispatched]))
+    assert (await it.order()).attention is None
+
+
+async def test_a_refused_capture_wants_attention_until_it_is_made_good(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED], PaymentCaptureRefused, ShipmentDelivered)
+    assert (await it.order()).attention == "capture_refused"
+    await it.happen(PaymentCaptured)
+    assert (await it.order()).attention is None
 
 
 async def test_the_first_reason_stays(story: Begin) -> None:
