@@ -16,7 +16,8 @@ SERVICES = ("aggregator", "order", "payment", "product", "shipping", "user")
 
 
 async def at_rest(shop: "Shop", accepted: Iterable[UUID], seconds: float = 90) -> None:
-    """Wait until every accepted order has ended, its money is where it belongs, and no outbox holds a message."""
+    """Wait until every accepted order has ended, with its money where it belongs; no outbox holds a message; and the
+    read models have caught up, which after a kill -9 takes as long as the broker waits for the dead consumer."""
     until, ids = time.monotonic() + seconds, list(accepted)
     while left := await _under_way(shop, ids):
         assert time.monotonic() < until, f"no rest after {seconds} s: {left}"
@@ -32,6 +33,10 @@ async def _under_way(shop: "Shop", ids: list[UUID]) -> list[str]:
             ids,
         )
         left += [f"order {row['id']} is {row['status']} {row['payment']} {row['stock']}" for row in open_orders]
+        versions = set(await order.fetch("SELECT id, version FROM orders"))
+    async with shop.database("aggregator") as aggregator:
+        if behind := versions - set(await aggregator.fetch("SELECT order_id, version FROM orders")):
+            left.append(f"aggregator has not seen {len(behind)} orders as they are")
     for name in SERVICES:
         async with shop.database(name) as service:
             left += [f"{name} has {n} to publish" for n in [await service.fetchval("SELECT count(*) FROM outbox")] if n]
