@@ -38,8 +38,8 @@ class OrderLine(BaseModel, frozen=True):
     price_cents: int
 
 
-class OrderView(BaseModel):
-    """An order. `total_cents` = sum of quantity times price, plus `shipping_cents`."""
+class OrderState(BaseModel):
+    """An order in full. `total_cents` = sum of quantity times price, plus `shipping_cents`."""
 
     order_id: UUID
     version: int
@@ -53,19 +53,12 @@ class OrderView(BaseModel):
     placed_at: datetime
 
 
-class OrderEvent(Event, key="order_id"):
+class OrderView(OrderState):
+    """An order as its customer and staff see it."""
+
+
+class OrderEvent(OrderState, Event, key="order_id"):
     """The full state of an order after a move; the highest version wins."""
-
-    order_id: UUID
-    version: int
-    status: OrderStatus
-    reason: str | None
-    customer_id: UUID
-    lines: list[OrderLine]
-    shipping_cents: int
-    total_cents: int
-    currency: Currency
-    placed_at: datetime
 
 
 class OrderPlaced(OrderEvent, wire_type="order.order_placed.v1"):
