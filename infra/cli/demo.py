@@ -82,7 +82,7 @@ def _some_product(staff: Gateway) -> Any:
 
 def _follow(staff: Gateway, placed: Any, title: str, expected: str) -> None:
     """Print each step as it happens, with the message that caused it and the milliseconds since the checkout."""
-    console.print(f"\n[b]{title}[/b]  order {placed['order_id']}")
+    console.print(f"\n[b]{title}[/b]  order {placed['order_id']}", soft_wrap=True)
     path, shown, started = f"/order/orders/{placed['order_id']}/history", 0, None
     until = time.monotonic() + MOST_SECONDS
     while time.monotonic() < until:
