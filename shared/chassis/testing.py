@@ -91,7 +91,8 @@ class Launched:
     async def settled(self, seconds: float = 20) -> None:
         """Wait until the outbox is empty, nothing is due and no call is under way."""
         until = time.monotonic() + seconds
-        while (left := await self._unsettled()) is not None:
+        # Asked twice: what was a call under way at the first question may have become a message by the second.
+        while (left := await self._unsettled() or await self._unsettled()) is not None:
             if time.monotonic() > until:
                 raise TimeoutError(f"{self.instance.service.name} does not settle: {left}")
             await asyncio.sleep(0.01)
