@@ -104,9 +104,16 @@ async def _check_nothing_parked(shop: "Shop") -> None:
             assert not parked, f"{name} has parked {[dict(row) for row in parked]}"
 
 
-async def stock_of(shop: "Shop") -> int:
+async def so_far(shop: "Shop") -> tuple[int, list[UUID]]:
+    """The stock there was at the beginning of everything, and the orders so far."""
+    async with shop.database("order") as connection:
+        earlier = [row["id"] for row in await connection.fetch("SELECT id FROM orders")]
+        sold = await connection.fetchval(
+            "SELECT coalesce(sum((line->>'quantity')::int), 0) FROM orders, jsonb_array_elements(lines) line"
+            " WHERE status = 'delivered'"
+        )
     async with shop.database("product") as product:
-        return int(await product.fetchval("SELECT sum(on_hand) FROM stock"))
+        return int(await product.fetchval("SELECT sum(on_hand) FROM stock")) + sold, earlier
 
 
 def _lines(row: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from audit import at_rest, audit, stock_of
+from audit import at_rest, audit, so_far
 from shop import Customer, Shop
 
 AT_ONCE = 8
@@ -18,7 +18,7 @@ async def storm(shop: Shop, child: str, orders: int) -> float:
     """Place orders, kill -9 the child after a quarter of them, and audit the shop. The share of them delivered."""
     async with shop.database("product") as connection:
         ids = [str(row["product_id"]) for row in await connection.fetch("SELECT product_id FROM stock")]
-    before, earlier = await _state(shop)
+    before, earlier = await so_far(shop)
     accepted: list[UUID] = []
 
     async def buy() -> None:
@@ -59,14 +59,3 @@ async def persist(customer: Customer, product_id: str) -> UUID:
         except httpx.TransportError:
             pass
         await asyncio.sleep(0.2)
-
-
-async def _state(shop: Shop) -> tuple[int, list[UUID]]:
-    """The stock there was at the beginning of everything, and the orders so far."""
-    async with shop.database("order") as connection:
-        earlier = [row["id"] for row in await connection.fetch("SELECT id FROM orders")]
-        sold = await connection.fetchval(
-            "SELECT coalesce(sum((line->>'quantity')::int), 0) FROM orders, jsonb_array_elements(lines) line"
-            " WHERE status = 'delivered'"
-        )
-    return await stock_of(shop) + sold, earlier

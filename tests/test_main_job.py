@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from audit import at_rest, audit, stock_of
+from audit import at_rest, audit, so_far
 from collector import Collector
 from shop import Customer, Open, Shop
 
@@ -144,13 +144,7 @@ async def test_timed_out(shop: Shop, collector: Collector) -> None:
 
 async def test_many_at_once_leave_everything_in_balance(shop: Shop) -> None:
     """Thirty customers, a third with a bad card, on two products; the whole shop is audited afterwards."""
-    async with shop.database("order") as connection:
-        earlier = [row["id"] for row in await connection.fetch("SELECT id FROM orders")]
-        sold = await connection.fetchval(
-            "SELECT coalesce(sum((line->>'quantity')::int), 0) FROM orders, jsonb_array_elements(lines) line"
-            " WHERE status = 'delivered'"
-        )
-    before = await stock_of(shop) + sold
+    before, earlier = await so_far(shop)
     ids = [(await product(shop, number))[0] for number in (4, 5)]
 
     async def buy(number: int) -> UUID:
