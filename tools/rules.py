@@ -10,7 +10,7 @@ from pathlib import Path
 
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40
-MAX_SERVICE_LINES = 600
+MAX_SERVICE_LINES = 900
 
 ENDS_A_TRANSACTION = {"commit", "rollback", "transaction"}
 MAY_END_ONE = {

@@ -1,16 +1,18 @@
 """Order: carts, orders and the checkout process. Process layer."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from chassis.discovery import Api, Layer
 from chassis.messaging.message import Event
-from contracts.product import Currency, Quantity
+from contracts.product import Currency, Line, Quantity
 
 api = Api("order", Layer.PROCESS)
+
+NEVER = datetime.fromtimestamp(0, UTC)  # of events from before the field was there
 
 
 class OrderStatus(StrEnum):
@@ -51,6 +53,8 @@ class OrderState(BaseModel):
     total_cents: int
     currency: Currency
     placed_at: datetime
+    changed_at: datetime = NEVER
+    refunded_cents: int = 0
 
 
 class OrderView(OrderState):
@@ -93,6 +97,14 @@ class OrderDelivered(OrderEvent, wire_type="order.order_delivered.v1"):
     """The goods have arrived."""
 
 
+class OrderUndelivered(OrderEvent, wire_type="order.order_undelivered.v1"):
+    """The goods were lost on their way; the money goes back."""
+
+
+class OrderRefunded(OrderEvent, wire_type="order.order_refunded.v1"):
+    """Money went back, a part or, with the status refunded, all of it; `refunded_cents` says how much so far."""
+
+
 # Which event says that an order has come to a status.
 ANNOUNCED: dict[OrderStatus, type[OrderEvent]] = {
     OrderStatus.PLACED: OrderPlaced,
@@ -103,6 +115,8 @@ ANNOUNCED: dict[OrderStatus, type[OrderEvent]] = {
     OrderStatus.CANCELLED: OrderCancelled,
     OrderStatus.SHIPPED: OrderShipped,
     OrderStatus.DELIVERED: OrderDelivered,
+    OrderStatus.UNDELIVERED: OrderUndelivered,
+    OrderStatus.REFUNDED: OrderRefunded,
 }
 
 
@@ -131,8 +145,74 @@ class PutCartLine(BaseModel, extra="forbid"):
 
 
 class PlaceOrder(BaseModel, extra="forbid"):
-    """Check out the open cart. `total_cents`, when given, is the total the customer saw."""
+    """Check out the open cart. `total_cents`, when given, is the total the customer saw.
+
+    With `quote_id` the prices of that quote hold, whatever they are now.
+    """
 
     address_id: UUID
     payment_token: str
     total_cents: int | None = None
+    quote_id: UUID | None = None
+
+
+class AskQuote(BaseModel, extra="forbid"):
+    """Ask what the open cart costs when it is sent to an address."""
+
+    address_id: UUID
+
+
+class QuoteView(BaseModel):
+    """Prices that hold until a moment, for the cart and the address they were asked for."""
+
+    id: UUID
+    address_id: UUID
+    lines: list[OrderLine]
+    shipping_cents: int
+    total_cents: int
+    currency: Currency
+    valid_until: datetime
+
+
+class ReturnGoods(BaseModel, extra="forbid"):
+    """Announce that goods of a delivered order come back."""
+
+    lines: list[Line] = Field(min_length=1, max_length=50)
+
+
+class RefundState(StrEnum):
+    """How far a refund is. Goods that were announced have to come back first."""
+
+    ANNOUNCED = "announced"
+    WAITING = "waiting"  # for the capture: what was not taken cannot be given back
+    ASKED = "asked"
+    REFUNDED = "refunded"
+    REFUSED = "refused"
+
+
+class RefundView(BaseModel):
+    """Money that goes back: for goods that come back, or for all of a parcel that was lost (then without lines)."""
+
+    id: UUID
+    lines: list[Line]
+    amount_cents: int
+    state: RefundState
+    reason: str | None = None
+
+
+class StuckOrderView(BaseModel):
+    """An order that somebody has to look at. `attention` says why, the legs what is known of it."""
+
+    order_id: UUID
+    status: OrderStatus
+    attention: str
+    stock: str
+    payment: str
+    shipment: str
+    changed_at: datetime
+
+
+class ResumeOrder(BaseModel, extra="forbid"):
+    """Ask once more for what did not come; with `write_off` the money that cannot be captured is given up."""
+
+    write_off: bool = False

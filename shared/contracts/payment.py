@@ -30,6 +30,14 @@ class VoidPayment(Command, wire_type="payment.void_payment.v1", key="order_id"):
     order_id: UUID
 
 
+class RefundPayment(Command, wire_type="payment.refund_payment.v1", key="order_id"):
+    """Give back a part of what was captured, once per `refund_id`. Answered by PaymentRefunded or -RefundRefused."""
+
+    order_id: UUID
+    refund_id: UUID
+    amount_cents: int
+
+
 class PaymentAuthorized(Event, wire_type="payment.payment_authorized.v1", key="order_id"):
     """The amount is held on the customer's account."""
 
@@ -64,3 +72,19 @@ class PaymentVoided(Event, wire_type="payment.payment_voided.v1", key="order_id"
     """No money is held for the order, and a later AuthorizePayment is refused."""
 
     order_id: UUID
+
+
+class PaymentRefunded(Event, wire_type="payment.payment_refunded.v1", key="order_id"):
+    """The amount of this refund is with the customer again."""
+
+    order_id: UUID
+    refund_id: UUID
+    amount_cents: int
+
+
+class PaymentRefundRefused(Event, wire_type="payment.payment_refund_refused.v1", key="order_id"):
+    """The refund cannot be made: nothing captured, more than was captured, or the provider said no."""
+
+    order_id: UUID
+    refund_id: UUID
+    reason: str

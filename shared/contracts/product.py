@@ -1,5 +1,6 @@
 """Product: catalogue, prices, stock and reservations. System layer."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -18,6 +19,7 @@ Name = Annotated[
 Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=5_000, pattern=r"^[^\x00]*$")]
 Price = Annotated[int, Field(ge=1, le=100_000_000)]
 Pieces = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Grams = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Line(BaseModel, frozen=True):
@@ -46,6 +48,14 @@ class ReleaseStock(Command, wire_type="product.release_stock.v1", key="order_id"
     order_id: UUID
 
 
+class RestockItems(Command, wire_type="product.restock_items.v1", key="order_id"):
+    """Goods of a committed order came back. Answered by ItemsRestocked, once per `return_id`."""
+
+    order_id: UUID
+    return_id: UUID
+    lines: list[Line]
+
+
 class StockReserved(Event, wire_type="product.stock_reserved.v1", key="order_id"):
     """Every line of the order is held until it is committed or released."""
 
@@ -71,6 +81,20 @@ class StockReleased(Event, wire_type="product.stock_released.v1", key="order_id"
     order_id: UUID
 
 
+class ItemsRestocked(Event, wire_type="product.items_restocked.v1", key="order_id"):
+    """The goods of a return are on hand again."""
+
+    order_id: UUID
+    return_id: UUID
+
+
+class StockLow(Event, wire_type="product.stock_low.v1", key="product_id"):
+    """The pieces that can be sold have fallen below the limit; said once, until there are more again."""
+
+    product_id: UUID
+    available: int
+
+
 class ProductView(BaseModel):
     """A product as sold now. `version` grows with every change."""
 
@@ -81,10 +105,11 @@ class ProductView(BaseModel):
     category: str
     price_cents: int
     currency: Currency
+    weight_grams: int
 
 
 class ProductChanged(Event, wire_type="product.product_changed.v1", key="product_id"):
-    """The full state of a product after a change; the highest version wins."""
+    """The full state of a product after a change; the highest version wins. One withdrawn is not sold any more."""
 
     product_id: UUID
     version: int
@@ -93,6 +118,16 @@ class ProductChanged(Event, wire_type="product.product_changed.v1", key="product
     category: str
     price_cents: int
     currency: Currency
+    weight_grams: int = 500
+    withdrawn: bool = False
+
+
+class PriceView(BaseModel):
+    """A price that a product had from a version and a moment on."""
+
+    version: int
+    price_cents: int
+    since: datetime
 
 
 class StockView(BaseModel):
@@ -127,6 +162,7 @@ class AddProduct(BaseModel, extra="forbid"):
     category: Name
     price_cents: Price
     currency: Currency = "EUR"
+    weight_grams: Grams = 500
     on_hand: Pieces = 0
 
 
@@ -137,6 +173,7 @@ class ChangeProduct(BaseModel, extra="forbid"):
     description: Description | None = None
     category: Name | None = None
     price_cents: Price | None = None
+    weight_grams: Grams | None = None
 
 
 class SetStock(BaseModel, extra="forbid"):

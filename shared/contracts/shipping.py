@@ -2,9 +2,11 @@
 
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from chassis.discovery import Api, Layer
 from chassis.messaging.message import Command, Event
-from contracts.product import Line
+from contracts.product import Currency, Line
 
 api = Api("shipping", Layer.SYSTEM)
 
@@ -47,3 +49,32 @@ class ShipmentDelivered(Event, wire_type="shipping.shipment_delivered.v1", key="
     """The goods have arrived."""
 
     order_id: UUID
+
+
+class ShipmentLost(Event, wire_type="shipping.shipment_lost.v1", key="order_id"):
+    """The carrier has lost the goods on their way; they will not arrive."""
+
+    order_id: UUID
+
+
+class RateView(BaseModel, frozen=True):
+    """The price of one parcel up to a weight."""
+
+    up_to_grams: int
+    cents: int
+
+
+class RatesView(BaseModel):
+    """What sending costs, by country (ISO 3166-1 alpha-2); `*` stands for all others. Lightest first."""
+
+    currency: Currency
+    countries: dict[str, list[RateView]]
+
+    def cents(self, country: str, grams: int) -> int:
+        """The price of so much weight: of one parcel if it fits, and of as many of the largest as are needed if not."""
+        rates = self.countries.get(country) or self.countries["*"]
+        for rate in rates:
+            if grams <= rate.up_to_grams:
+                return rate.cents
+        parcels, rest = divmod(grams, rates[-1].up_to_grams)
+        return parcels * rates[-1].cents + (self.cents(country, rest) if rest else 0)

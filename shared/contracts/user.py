@@ -1,12 +1,13 @@
 """User: accounts, credentials, addresses, tokens. System layer."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event
+from chassis.messaging.message import Command, Event
 
 api = Api("user", Layer.SYSTEM)
 
@@ -30,6 +31,22 @@ class UserRegistered(Event, wire_type="user.user_registered.v1", key="user_id"):
     """Somebody opened an account. Carries no mail and no name: ask the user service."""
 
     user_id: UUID
+
+
+class UserErased(Event, wire_type="user.user_erased.v1", key="user_id"):
+    """Somebody's personal data is to go, everywhere. Each service that may hold some answers with ReportErasure."""
+
+    user_id: UUID
+    erasure_id: UUID
+
+
+class ReportErasure(Command, wire_type="user.report_erasure.v1", key="user_id"):
+    """A service says that it holds nothing personal any more, and how many rows it removed or blanked."""
+
+    user_id: UUID
+    erasure_id: UUID
+    service: str
+    rows: int
 
 
 class RegisterAccount(BaseModel, extra="forbid"):
@@ -92,3 +109,60 @@ class AddressView(BaseModel):
     postcode: str
     city: str
     country: str
+
+
+class ContactView(BaseModel):
+    """How to write to somebody. Read at the moment of use, never copied."""
+
+    email: str
+    name: str
+
+
+class ChangePassword(BaseModel, extra="forbid"):
+    """A new password; every session but the one that starts now ends."""
+
+    password: str = Field(max_length=128)
+    new_password: str = Field(min_length=8, max_length=128)
+
+
+class AskPasswordReset(BaseModel, extra="forbid"):
+    """Send a mail with which a new password can be set, if there is such an account."""
+
+    email: Email
+
+
+class ResetPassword(BaseModel, extra="forbid"):
+    """Set a new password with the secret from the mail."""
+
+    secret: str = Field(max_length=128)
+    new_password: str = Field(min_length=8, max_length=128)
+
+
+class ResetSecretView(BaseModel):
+    """The secret of a password reset, for the mail alone."""
+
+    secret: str
+
+
+class EraseAccount(BaseModel, extra="forbid"):
+    """Erase me: the password once more, since it cannot be undone."""
+
+    password: str = Field(max_length=128)
+
+
+class ErasureReportView(BaseModel):
+    """What one service removed or blanked."""
+
+    service: str
+    rows: int
+    at: datetime
+
+
+class ErasureView(BaseModel):
+    """An erasure: done when every service has reported. Orders are kept, with an id that leads to nobody."""
+
+    id: UUID
+    asked_at: datetime
+    done_at: datetime | None
+    reports: list[ErasureReportView]
+    waiting_for: list[str]
