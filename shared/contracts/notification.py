@@ -3,7 +3,7 @@
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from chassis.discovery import Api, Layer
 from chassis.messaging.message import Command, Event
@@ -65,3 +65,9 @@ class SetPreferences(BaseModel, extra="forbid"):
     """Change what is wanted."""
 
     advertising: bool
+
+
+class Unsubscribe(BaseModel, extra="forbid"):
+    """No more advertising to whoever got the mail that this token was in."""
+
+    token: str = Field(max_length=500)

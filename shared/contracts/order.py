@@ -11,6 +11,7 @@ from chassis.messaging.message import Event
 from contracts.product import Currency, Line, Quantity
 
 api = Api("order", Layer.PROCESS)
+CURRENCY = "EUR"  # the one that carts and orders have
 
 NEVER = datetime.fromtimestamp(0, UTC)  # of events from before the field was there
 
@@ -128,6 +129,13 @@ class StepView(BaseModel):
     reason: str | None
     cause: str
     at: datetime
+
+
+class ExportedOrder(BaseModel):
+    """An order with all its steps, for whoever keeps a copy."""
+
+    order: OrderView
+    steps: list[StepView]
 
 
 class CartView(BaseModel):

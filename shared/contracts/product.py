@@ -139,11 +139,15 @@ class StockView(BaseModel):
 
 
 class StockTotals(BaseModel):
-    """Pieces of all products together. `committed` have left since the beginning."""
+    """Pieces of all products together. `committed` have left since the beginning, of which `returned` came back.
+
+    Only staff changes on_hand + committed - returned; orders do not.
+    """
 
     on_hand: int
     reserved: int
     committed: int
+    returned: int = 0
 
 
 class CategoryView(BaseModel):

@@ -81,6 +81,21 @@ class RefreshTokens(BaseModel, extra="forbid"):
     refresh_token: str = Field(max_length=128)
 
 
+class RevokeToken(BaseModel, extra="forbid"):
+    """End the session that a refresh token belongs to. RFC 7009, but in JSON."""
+
+    token: str = Field(max_length=128)
+
+
+class SigningKeyView(BaseModel):
+    """A key of access tokens: it signs from `signs_from` until its successor does, and is published from the start."""
+
+    kid: str
+    created_at: datetime
+    signs_from: datetime
+    retired_at: datetime | None
+
+
 class TokensView(BaseModel):
     """A token to show for `expires_in` seconds, and one to get the next with."""
 

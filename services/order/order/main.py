@@ -1,17 +1,17 @@
-"""Order: keeps carts, and takes an order from checkout to delivered or cancelled."""
+"""Order: keeps carts, and takes an order from checkout to its end, also back again."""
 
 from chassis.service import Service
-from contracts import product, user
+from contracts import product, shipping, user
 from contracts.order import api
-from order import models, routes, saga
+from order import checkout, handlers, models, routes
 from order.config import OrderSettings
 
 service = Service(
     api,
-    routers=[routes.router],
-    subscriptions=saga.on,
-    due=saga.due,
-    calls=[product.api, user.api],
+    routers=[checkout.router, routes.router],
+    subscriptions=handlers.on,
+    due=handlers.due,
+    calls=[product.api, shipping.api, user.api],
     settings=OrderSettings,
     models=models,
 )

@@ -1,4 +1,4 @@
-"""Carts and orders as they are stored."""
+"""Carts, quotes and orders as they are stored."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ from sqlmodel import Field
 
 from chassis.tables import Table, Timestamptz
 from contracts.order import OrderStatus
+from contracts.product import Line
 
 
 class Row(Table, registry=registry()):
@@ -57,11 +58,29 @@ class Cart(Row, table=True):
     """What a customer has gathered. There is one at most; checking out takes it away."""
 
     __tablename__ = "carts"
-    __table_args__ = (UniqueConstraint("customer_id"),)
+    __table_args__ = (
+        UniqueConstraint("customer_id"),
+        Index("carts_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+    )
     id: UUID = Field(primary_key=True)
     customer_id: UUID
     lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
     changed_at: datetime = Field(sa_type=Timestamptz)
+    expires_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+
+
+class Quote(Row, table=True):
+    """Prices that were promised for a cart and an address. Checking out with it takes it away."""
+
+    __tablename__ = "quotes"
+    id: UUID = Field(primary_key=True)
+    customer_id: UUID = Field(index=True)
+    address_id: UUID
+    lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
+    shipping_cents: int = Field(sa_type=BigInteger)
+    total_cents: int = Field(sa_type=BigInteger)
+    currency: str
+    valid_until: datetime = Field(sa_type=Timestamptz, index=True)
 
 
 class Order(Row, table=True):
@@ -87,13 +106,22 @@ class Order(Row, table=True):
     customer_id: UUID
     cart_id: UUID
     address_id: UUID
-    payment_token: str
+    payment_token: str | None  # until the payment is decided
     lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
     shipping_cents: int = Field(sa_type=BigInteger)
     total_cents: int = Field(sa_type=BigInteger)
     currency: str
     placed_at: datetime = Field(sa_type=Timestamptz)
+    changed_at: datetime = Field(sa_type=Timestamptz)
+    returnable_until: datetime | None = Field(default=None, sa_type=Timestamptz)
+    refunds: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # as refunds.py has them
+    refunded_cents: int = Field(default=0, sa_type=BigInteger)
     cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+
+    @property
+    def goods(self) -> list[Line]:
+        """How many of which product, without names and prices."""
+        return [Line(product_id=line["product_id"], quantity=line["quantity"]) for line in self.lines]
 
 
 class Step(Row, table=True):

@@ -1,8 +1,9 @@
 """Every SELECT of order, by name."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import bindparam
+from sqlalchemy import ARRAY, Uuid, any_, bindparam
 from sqlmodel import col, select
 
 from chassis.work import UnitOfWork
@@ -17,8 +18,20 @@ _orders = (
     .order_by(col(Order.id).desc())
     .limit(bindparam("limit"))
 )
+_orders_after = select(Order).where(Order.id > bindparam("after")).order_by(col(Order.id)).limit(bindparam("limit"))
+_stuck = (
+    select(Order)
+    .where(col(Order.attention).is_not(None), Order.id > bindparam("after"))
+    .order_by(col(Order.id))
+    .limit(bindparam("limit"))
+)
+_steps_of_orders = (
+    select(Step)
+    .where(col(Step.order_id) == any_(bindparam("ids", type_=ARRAY(Uuid))))
+    .order_by(col(Step.order_id), col(Step.version))
+)
 _steps = select(Step).where(Step.order_id == bindparam("order_id")).order_by(col(Step.version))
-NEWEST = UUID(int=2**128 - 1)
+OLDEST, NEWEST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 async def cart_of(work: UnitOfWork, customer_id: UUID) -> Cart | None:
@@ -47,3 +60,16 @@ async def orders_of(work: UnitOfWork, customer_id: UUID, before: UUID, limit: in
 
 async def steps_of(work: UnitOfWork, order_id: UUID) -> list[Step]:
     return await work.fetch(_steps, order_id=order_id)
+
+
+async def orders_after(work: UnitOfWork, after: UUID, limit: int) -> list[Order]:
+    """All there are, by id."""
+    return await work.fetch(_orders_after, after=after, limit=limit)
+
+
+async def stuck_orders(work: UnitOfWork, after: UUID, limit: int) -> list[Order]:
+    return await work.fetch(_stuck, after=after, limit=limit)
+
+
+async def steps_of_orders(work: UnitOfWork, order_ids: Sequence[UUID]) -> list[Step]:
+    return await work.fetch(_steps_of_orders, ids=order_ids)

@@ -1,34 +1,40 @@
 """The life of an order after checkout, read from top to bottom.
 
-| status      | what is known or happens      | out                                | next        |
-|-------------|-------------------------------|------------------------------------|-------------|
-| -           | checkout                      | ReserveStock                       | placed      |
-| placed      | StockReserved                 | AuthorizePayment                   | reserved    |
-|             | StockRejected                 |                                    | cancelled   |
-|             | deadline                      | ReleaseStock                       | cancelling  |
-| reserved    | PaymentAuthorized             | CreateShipment                     | confirmed   |
-|             | PaymentDeclined               | ReleaseStock                       | cancelling  |
-|             | deadline                      | VoidPayment, ReleaseStock          | cancelling  |
-| confirmed   | ShipmentDispatched            | CommitStock, CapturePayment        | shipped     |
-|             | ShipmentRejected              | VoidPayment, ReleaseStock          | cancelling  |
-|             | deadline                      | CancelShipment                     | withdrawing |
-| withdrawing | ShipmentCancelled, -Rejected  | VoidPayment, ReleaseStock          | cancelling  |
-|             | ShipmentDispatched            | CommitStock, CapturePayment        | shipped     |
-|             | deadline                      | CancelShipment again; attention²   | withdrawing |
-| cancelling  | stock and payment are closed  |                                    | cancelled   |
-|             | deadline                      | the open undo again; attention²    | cancelling  |
-| shipped     | ShipmentDelivered             |                                    | delivered   |
-|             | PaymentCaptureRefused         | attention                          | shipped     |
+| status      | what is known or happens         | out                                | next        |
+|-------------|----------------------------------|------------------------------------|-------------|
+| -           | checkout                         | ReserveStock                       | placed      |
+| placed      | StockReserved                    | AuthorizePayment                   | reserved    |
+|             | StockRejected                    |                                    | cancelled   |
+|             | deadline, customer cancels       | ReleaseStock                       | cancelling  |
+| reserved    | PaymentAuthorized                | CreateShipment                     | confirmed   |
+|             | PaymentDeclined                  | ReleaseStock                       | cancelling  |
+|             | deadline, customer cancels       | VoidPayment, ReleaseStock          | cancelling  |
+| confirmed   | ShipmentDispatched               | CommitStock, CapturePayment        | shipped     |
+|             | ShipmentRejected                 | VoidPayment, ReleaseStock          | cancelling  |
+|             | deadline, customer cancels       | CancelShipment                     | withdrawing |
+| withdrawing | ShipmentCancelled, -Rejected     | VoidPayment, ReleaseStock          | cancelling  |
+|             | ShipmentDispatched               | CommitStock, CapturePayment        | shipped     |
+|             | deadline                         | CancelShipment again; attention²   | withdrawing |
+| cancelling  | stock and payment are closed     |                                    | cancelled   |
+|             | deadline                         | the open undo again; attention²    | cancelling  |
+| shipped     | ShipmentDelivered                |                                    | delivered   |
+|             | ShipmentLost                     | RefundPayment¹                     | undelivered |
+|             | PaymentCaptureRefused, deadline  | attention                          | shipped     |
+| delivered   | goods come back                  | RestockItems, RefundPayment¹       | delivered   |
+|             | PaymentRefunded: a part, all     |                                    | -, refunded |
+|             | deadline                         | the open refund again; attention²  | delivered   |
+| undelivered | PaymentRefunded, PaymentVoided   |                                    | refunded    |
+|             | PaymentCaptureRefused            | VoidPayment                        | undelivered |
+|             | deadline                         | the open refund again; attention²  | undelivered |
 
-² from the second time on.
+¹ once captured: `refunds.py`. ² from the second time on.
 
 An order has three legs (stock, payment, shipment), each holding the last fact known of it. A message is recorded in
 its leg in any status, and then the order moves by every row that has become true: an early fact waits in its leg, a
 repeated one changes nothing. Each move sends its commands and one event with the order's full state.
 """
 
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 from chassis.due import Due
 from chassis.messaging.message import Event
@@ -37,39 +43,22 @@ from chassis.tables import new_id
 from chassis.work import UnitOfWork
 from contracts import order as contract
 from contracts import payment, product, shipping
+from contracts.notification import Template
 from contracts.order import OrderStatus
-from order.errors import OrderNotFound
-from order.models import Cart, Order, Payment, Shipment, Step, Stock
+from order import refunds
+from order.errors import NothingToWriteOff, OrderAlreadyShipped, OrderNotStuck
+from order.legs import CLOSED_PAYMENT, CLOSED_STOCK, FACTS, LEFT, learn, order_of
+from order.models import Cart, Order, Payment, Shipment, Stock
+from order.moves import deadline, insist, move, write
 
 on = Subscriptions()
 due = Due()
 
-# What each message says of which leg.
-FACTS: dict[type[Event], Stock | Payment | Shipment] = {
-    product.StockReserved: Stock.RESERVED,
-    product.StockRejected: Stock.REJECTED,
-    product.StockCommitted: Stock.COMMITTED,
-    product.StockReleased: Stock.RELEASED,
-    payment.PaymentAuthorized: Payment.AUTHORIZED,
-    payment.PaymentDeclined: Payment.DECLINED,
-    payment.PaymentCaptured: Payment.CAPTURED,
-    payment.PaymentCaptureRefused: Payment.REFUSED,
-    payment.PaymentVoided: Payment.VOIDED,
-    shipping.ShipmentRejected: Shipment.REJECTED,
-    shipping.ShipmentCancelled: Shipment.CANCELLED,
-    shipping.ShipmentDispatched: Shipment.DISPATCHED,
-    shipping.ShipmentDelivered: Shipment.DELIVERED,
-}
-
-CLOSED_STOCK = (Stock.REJECTED, Stock.RELEASED)
-CLOSED_PAYMENT = (Payment.NONE, Payment.DECLINED, Payment.VOIDED)
-
 
 def place_order(
-    work: UnitOfWork, cart: Cart, lines: list[contract.OrderLine], address_id: UUID, payment_token: str, currency: str
+    work: UnitOfWork, cart: Cart, lines: list[contract.OrderLine], shipping_cents: int, body: contract.PlaceOrder
 ) -> Order:
     """Turn the cart into an order and ask for its goods."""
-    shipping_cents = work.settings.shipping_cents
     order = work.add(
         Order.new(
             id=new_id(),
@@ -77,34 +66,39 @@ def place_order(
             status=OrderStatus.PLACED,
             customer_id=cart.customer_id,
             cart_id=cart.id,
-            address_id=address_id,
-            payment_token=payment_token,
+            address_id=body.address_id,
+            payment_token=body.payment_token,
             lines=[line.model_dump(mode="json") for line in lines],
             shipping_cents=shipping_cents,
             total_cents=sum(line.quantity * line.price_cents for line in lines) + shipping_cents,
-            currency=currency,
+            currency=contract.CURRENCY,
             placed_at=work.now,
+            changed_at=work.now,
             cause=work.origin(),
         )
     )
     work.remove(cart)
-    work.send(product.ReserveStock(order_id=order.id, lines=_lines(order)))
-    _move(order, OrderStatus.PLACED, work, cause="checkout")
+    work.send(product.ReserveStock(order_id=order.id, lines=order.goods))
+    move(order, OrderStatus.PLACED, work, cause="checkout")
     return order
 
 
 @on(*FACTS, needs=rows(Order, id="order_id"))
 def record_fact(event: Event, work: UnitOfWork) -> None:
     """Record what has happened in its leg, and let the order move on."""
-    order = work.get(Order, event.order_id)  # type: ignore[attr-defined]  # every fact has one
-    if order is None:
-        raise OrderNotFound(f"{event.wire_type} speaks of an order that does not exist.")
+    order = order_of(event, work)
     fact = FACTS[type(event)]
-    if _learn(order, fact):
-        if fact in (Payment.REFUSED, Payment.CAPTURED):
+    if learn(order, fact):
+        if fact in (Payment.REFUSED, Payment.CAPTURED, Payment.VOIDED):
             order.attention = "capture_refused" if fact is Payment.REFUSED else None
         while _move_on(order, work, cause=type(event).__name__):
             pass
+        refunds.pay(order, work)
+    elif fact == order.payment == Payment.REFUSED and order.attention is None:
+        order.attention = "capture_refused"  # once more, after it was resumed
+    if order.status == OrderStatus.UNDELIVERED and order.payment == Payment.REFUSED:
+        work.send(payment.VoidPayment(order_id=order.id))  # nothing has arrived, so nothing is to be paid
+        order.attention = None
     if order.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):  # too late: what is alive is undone again
         if fact is Stock.RESERVED:
             work.send(product.ReleaseStock(order_id=order.id))
@@ -112,13 +106,21 @@ def record_fact(event: Event, work: UnitOfWork) -> None:
             work.send(payment.VoidPayment(order_id=order.id))
 
 
-def _learn(order: Order, fact: Stock | Payment | Shipment) -> bool:
-    """Put a fact into its leg, unless it is there already or beyond, in the order in which the models list facts."""
-    leg, facts = type(fact).__name__.lower(), list(type(fact))
-    if facts.index(fact) <= facts.index(type(fact)(getattr(order, leg))):
-        return False
-    setattr(order, leg, fact)
-    return True
+@on(payment.PaymentRefunded, needs=rows(Order, id="order_id"))
+def record_refund(event: payment.PaymentRefunded, work: UnitOfWork) -> None:
+    order = order_of(event, work)
+    if cents := refunds.record_paid(order, event.refund_id):
+        whole = order.refunded_cents >= order.total_cents
+        status = OrderStatus.REFUNDED if whole else OrderStatus(order.status)
+        move(order, status, work, cause=type(event).__name__, event=contract.OrderRefunded)
+        write(order, Template.ORDER_REFUNDED, work, cents)
+
+
+@on(payment.PaymentRefundRefused, needs=rows(Order, id="order_id"))
+def record_refused_refund(event: payment.PaymentRefundRefused, work: UnitOfWork) -> None:
+    order = order_of(event, work)
+    if refunds.record_refused(order, event.refund_id, event.reason) and order.payment != Payment.VOIDED:
+        order.attention = "refund_refused"
 
 
 def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
@@ -126,25 +128,32 @@ def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
     match order.status, order.stock, order.payment, order.shipment:
         case OrderStatus.PLACED, Stock.RESERVED, _, _:
             _ask_for_payment(order, work)
-            _move(order, OrderStatus.RESERVED, work, cause)
+            move(order, OrderStatus.RESERVED, work, cause)
         case OrderStatus.PLACED, Stock.REJECTED, _, _:
-            _move(order, OrderStatus.CANCELLED, work, cause, reason="out_of_stock")
+            move(order, OrderStatus.CANCELLED, work, cause, reason="out_of_stock")
         case OrderStatus.RESERVED, _, Payment.AUTHORIZED, _:
-            _ask_for_shipment(order, work)
-            _move(order, OrderStatus.CONFIRMED, work, cause)
+            learn(order, Shipment.ASKED)
+            work.send(shipping.CreateShipment(order_id=order.id, address_id=order.address_id, lines=order.goods))
+            move(order, OrderStatus.CONFIRMED, work, cause)
         case OrderStatus.RESERVED, _, Payment.DECLINED, _:
             _cancel(order, work, cause, reason="payment_declined")
-        case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, Shipment.DISPATCHED | Shipment.DELIVERED:
+        case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, parcel if parcel in LEFT:
             work.send(product.CommitStock(order_id=order.id), payment.CapturePayment(order_id=order.id))
-            _move(order, OrderStatus.SHIPPED, work, cause)
+            move(order, OrderStatus.SHIPPED, work, cause)
         case OrderStatus.CONFIRMED | OrderStatus.WITHDRAWING, _, _, Shipment.REJECTED:
             _cancel(order, work, cause, reason="shipment_rejected")
         case OrderStatus.WITHDRAWING, _, _, Shipment.CANCELLED:
             _cancel(order, work, cause, reason="shipment_cancelled")
         case OrderStatus.CANCELLING, goods, money, _ if goods in CLOSED_STOCK and money in CLOSED_PAYMENT:
-            _move(order, OrderStatus.CANCELLED, work, cause)
+            move(order, OrderStatus.CANCELLED, work, cause)
         case OrderStatus.SHIPPED, _, _, Shipment.DELIVERED:
-            _move(order, OrderStatus.DELIVERED, work, cause)
+            order.returnable_until = work.now + timedelta(seconds=work.settings.return_seconds)
+            move(order, OrderStatus.DELIVERED, work, cause)
+        case OrderStatus.SHIPPED, _, _, Shipment.LOST:
+            refunds.owe_all(order)
+            move(order, OrderStatus.UNDELIVERED, work, cause, reason="parcel_lost")
+        case OrderStatus.UNDELIVERED, _, Payment.VOIDED, _:
+            move(order, OrderStatus.REFUNDED, work, cause)
         case _:
             return False
     return True
@@ -153,26 +162,63 @@ def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
 @due(Order.deadline)
 def give_up(order: Order, work: UnitOfWork) -> None:
     """The order has been in its status for too long."""
+    order.deadline = None
     match order.status:
         case OrderStatus.PLACED:
             _cancel(order, work, "deadline", reason="stock_timed_out")
         case OrderStatus.RESERVED:
             _cancel(order, work, "deadline", reason="payment_timed_out")
         case OrderStatus.CONFIRMED:
-            work.send(shipping.CancelShipment(order_id=order.id))
-            _move(order, OrderStatus.WITHDRAWING, work, "deadline", reason="shipment_timed_out")
-        case OrderStatus.WITHDRAWING:
-            work.send(shipping.CancelShipment(order_id=order.id))
-            _insist(order, work)
-        case OrderStatus.CANCELLING:
-            _undo(order, work)
-            _insist(order, work)
+            _withdraw(order, work, "deadline", reason="shipment_timed_out")
+        case OrderStatus.WITHDRAWING | OrderStatus.CANCELLING | OrderStatus.UNDELIVERED:
+            _ask_again(order, work)
+            insist(order, work)
+        case OrderStatus.SHIPPED:
+            order.attention = order.attention or "delivery_overdue"
+        case OrderStatus.DELIVERED if refunds.ask_again(order, work):
+            insist(order, work)
+        case OrderStatus.DELIVERED:
+            write(order, Template.REVIEW_ASKED, work)
+
+
+def cancel(order: Order, work: UnitOfWork) -> None:
+    """The customer does not want it any more. Said again, nothing happens."""
+    match order.status:
+        case OrderStatus.PLACED | OrderStatus.RESERVED:
+            _cancel(order, work, "customer", reason="cancelled_by_customer")
+        case OrderStatus.CONFIRMED:
+            _withdraw(order, work, "customer", reason="cancelled_by_customer")
+        case OrderStatus.WITHDRAWING | OrderStatus.CANCELLING | OrderStatus.CANCELLED:
+            pass
         case _:
-            order.deadline = None
+            raise OrderAlreadyShipped()
+
+
+def resume(order: Order, work: UnitOfWork, write_off: bool) -> None:
+    """Somebody has looked: ask again for what did not come, or give the money up."""
+    if order.attention is None:
+        raise OrderNotStuck()
+    if write_off and order.attention != "capture_refused":
+        raise NothingToWriteOff(field="write_off")
+    order.attention, order.undo_tries, order.deadline = None, 0, deadline(order.status, work)
+    if order.payment == Payment.REFUSED:
+        again = payment.VoidPayment if write_off else payment.CapturePayment
+        work.send(again(order_id=order.id))
+    _ask_again(order, work)
+    refunds.retry_refused(order, work)
+
+
+def _ask_again(order: Order, work: UnitOfWork) -> None:
+    if order.status == OrderStatus.WITHDRAWING:
+        work.send(shipping.CancelShipment(order_id=order.id))
+    if order.status == OrderStatus.CANCELLING:
+        _undo(order, work)
+    refunds.ask_again(order, work)
 
 
 def _ask_for_payment(order: Order, work: UnitOfWork) -> None:
-    _learn(order, Payment.ASKED)
+    learn(order, Payment.ASKED)
+    assert order.payment_token is not None
     work.send(
         payment.AuthorizePayment(
             order_id=order.id,
@@ -183,14 +229,15 @@ def _ask_for_payment(order: Order, work: UnitOfWork) -> None:
     )
 
 
-def _ask_for_shipment(order: Order, work: UnitOfWork) -> None:
-    _learn(order, Shipment.ASKED)
-    work.send(shipping.CreateShipment(order_id=order.id, address_id=order.address_id, lines=_lines(order)))
-
-
 def _cancel(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
     _undo(order, work)
-    _move(order, OrderStatus.CANCELLING, work, cause, reason)
+    move(order, OrderStatus.CANCELLING, work, cause, reason)
+
+
+def _withdraw(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
+    """Nothing is undone before shipping has answered: the parcel may have left."""
+    work.send(shipping.CancelShipment(order_id=order.id))
+    move(order, OrderStatus.WITHDRAWING, work, cause, reason)
 
 
 def _undo(order: Order, work: UnitOfWork) -> None:
@@ -199,39 +246,3 @@ def _undo(order: Order, work: UnitOfWork) -> None:
         work.send(payment.VoidPayment(order_id=order.id))
     if order.stock not in CLOSED_STOCK:
         work.send(product.ReleaseStock(order_id=order.id))
-
-
-def _insist(order: Order, work: UnitOfWork) -> None:
-    """Asked once more; after that, somebody has to look."""
-    order.undo_tries += 1
-    if order.undo_tries > 1:
-        order.attention = "undo_unanswered"
-    order.deadline = _deadline(order.status, work)
-
-
-def _move(order: Order, status: OrderStatus, work: UnitOfWork, cause: str, reason: str | None = None) -> None:
-    """Change the status, write history and announce it. The first reason stays."""
-    order.status, order.version = status, order.version + 1
-    order.reason = order.reason or reason
-    if order.undo_tries:
-        order.undo_tries, order.attention = 0, None
-    order.deadline = _deadline(status, work)
-    work.add(
-        Step.new(order_id=order.id, version=order.version, status=status, reason=order.reason, cause=cause, at=work.now)
-    )
-    work.send(contract.ANNOUNCED[status].model_validate(state(order)))
-
-
-def _deadline(status: OrderStatus | str, work: UnitOfWork) -> datetime | None:
-    seconds: float | None = getattr(work.settings, f"{OrderStatus(status).value}_seconds", None)
-    return None if seconds is None else work.now + timedelta(seconds=seconds)
-
-
-def state(order: Order) -> dict[str, object]:
-    """The order as events and views show it."""
-    shown = contract.OrderView.model_fields
-    return {name: order.id if name == "order_id" else getattr(order, name) for name in shown}
-
-
-def _lines(order: Order) -> list[product.Line]:
-    return [product.Line(product_id=line["product_id"], quantity=line["quantity"]) for line in order.lines]

@@ -1,8 +1,9 @@
-"""The cart and the checkout, with the real product and user services behind them."""
+"""The cart, quotes and the checkout, with the real product, shipping and user services behind them."""
 
 import asyncio
 from dataclasses import dataclass
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -11,8 +12,9 @@ from chassis.service import installed
 from chassis.tables import new_id
 from chassis.testing import Launch, Launched, free_port
 from contracts.product import ReserveStock
+from contracts.user import ReportErasure, UserErased
 from order.main import service
-from order.models import Cart, Order
+from order.models import Cart, Order, Quote
 
 CARD = "tok_visa"
 
@@ -23,6 +25,7 @@ class Buyer:
 
     order: Launched
     product: Launched
+    shipping: Launched
     user: Launched
     http: httpx.AsyncClient
     address_id: str
@@ -35,6 +38,9 @@ class Buyer:
         body = {"address_id": self.address_id, "payment_token": CARD, **changes}
         return await self.http.post("/checkouts", json=body, headers={"Idempotency-Key": key or str(uuid4())})
 
+    async def quote(self) -> Any:
+        return (await self.http.post("/quotes", json={"address_id": self.address_id})).json()
+
     async def reprice(self, price_cents: int) -> None:
         async with self.product.as_service() as staff:
             (await staff.patch(f"/products/{self.product_id}", json={"price_cents": price_cents})).raise_for_status()
@@ -42,16 +48,17 @@ class Buyer:
 
 @pytest.fixture
 async def buyer(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Buyer:
-    ports = {name: free_port() for name in ("product", "user")}
+    monkeypatch.setenv("CARRIER_WEBHOOK_SECRET", "c2VjcmV0")
+    ports = {name: free_port() for name in ("product", "shipping", "user")}
     for name, port in ports.items():
         monkeypatch.setenv(f"{name.upper()}_URL", f"http://127.0.0.1:{port}")
-    product, user = [await launch(installed(name)[name], port=port) for name, port in ports.items()]
+    product, shipping, user = [await launch(installed(name)[name], port=port) for name, port in ports.items()]
     order = await launch(service)
     lamp = {"id": str(new_id()), "name": "Lamp", "description": "", "category": "Lighting", "price_cents": 500}
     async with product.as_service() as staff:
         (await staff.post("/products", json=[{**lamp, "currency": "EUR", "on_hand": 10}])).raise_for_status()
     http, address_id = await _registered(order, user)
-    return Buyer(order, product, user, http, address_id, str(lamp["id"]))
+    return Buyer(order, product, shipping, user, http, address_id, str(lamp["id"]))
 
 
 async def _registered(order: Launched, user: Launched) -> tuple[httpx.AsyncClient, str]:
@@ -146,3 +153,81 @@ async def test_somebody_else_sees_no_order(buyer: Buyer) -> None:
     for path in (f"/orders/{placed['order_id']}", f"/orders/{placed['order_id']}/history", f"/orders/{new_id()}"):
         assert code(await stranger.get(path)) == (404, "order_not_found")
     assert (await stranger.get("/orders")).json()["items"] == []
+
+
+async def test_a_quote_holds_although_prices_rise_and_its_owners_are_away(buyer: Buyer) -> None:
+    await buyer.put(2)
+    quote = await buyer.quote()
+    assert quote["total_cents"] == 1000 + 490
+    await buyer.reprice(600)
+    buyer.product.instance.stop.set()
+    answer = await buyer.check_out(quote_id=quote["id"], total_cents=quote["total_cents"])
+    assert (answer.status_code, answer.json()["total_cents"]) == (202, 1490)
+    assert answer.json()["lines"] == quote["lines"]
+    assert await buyer.order.rows(Quote) == []
+
+
+async def test_a_quote_is_for_one_order_of_one_cart_and_its_owner(buyer: Buyer) -> None:
+    await buyer.put(2)
+    quote = await buyer.quote()
+    await buyer.put(3)
+    assert code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_does_not_fit")
+    await buyer.put(2)
+    stranger, address_id = await _registered(buyer.order, buyer.user)
+    await stranger.put(f"/cart/lines/{buyer.product_id}", json={"quantity": 2})
+    body = {"address_id": address_id, "payment_token": CARD, "quote_id": quote["id"]}
+    theirs = await stranger.post("/checkouts", json=body, headers={"Idempotency-Key": "their-key"})
+    assert code(theirs) == (409, "quote_expired")
+    assert (await buyer.check_out(quote_id=quote["id"])).status_code == 202
+    await buyer.put(2)
+    assert code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_expired")
+    assert len(await buyer.order.rows(Cart)) == 2  # whoever was refused still has a cart
+
+
+async def test_a_quote_ends(buyer: Buyer) -> None:
+    await buyer.put()
+    quote = await buyer.quote()
+    async with buyer.order.instance.database.work() as work:
+        (kept,) = await work.lock(Quote, id=[UUID(quote["id"])])
+        kept.valid_until = work.now
+    assert code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_expired")
+    await buyer.order.settled()
+    assert await buyer.order.rows(Quote) == []
+
+
+async def test_heavy_goods_cost_more_to_send(buyer: Buyer) -> None:
+    await buyer.put(1)
+    light = (await buyer.quote())["shipping_cents"]
+    await buyer.put(10)
+    assert (await buyer.quote())["shipping_cents"] > light
+
+
+async def test_the_price_of_a_parcel_still_holds_while_shipping_is_away(buyer: Buyer) -> None:
+    await buyer.put()
+    first = await buyer.quote()
+    buyer.shipping.instance.stop.set()
+    assert (await buyer.quote())["shipping_cents"] == first["shipping_cents"]
+
+
+async def test_a_cart_nobody_touches_goes_away(buyer: Buyer) -> None:
+    await buyer.put()
+    async with buyer.order.instance.database.work() as work:
+        (mine,) = await work.lock(Cart, id=[(await buyer.order.rows(Cart))[0].id])
+        mine.expires_at = work.now
+    await buyer.order.settled()
+    assert await buyer.order.rows(Cart) == []
+
+
+async def test_who_is_erased_leaves_orders_without_a_person(buyer: Buyer) -> None:
+    await buyer.put()
+    placed = (await buyer.check_out()).json()
+    await buyer.put()
+    await buyer.quote()
+    customer, erasure = UUID(placed["customer_id"]), new_id()
+    await buyer.order.send(UserErased(user_id=customer, erasure_id=erasure))
+    assert await buyer.order.rows(Cart) == []
+    assert await buyer.order.rows(Quote) == []
+    assert len(await buyer.order.rows(Order)) == 1
+    assert await buyer.order.sent(ReportErasure) == [
+        ReportErasure(user_id=customer, erasure_id=erasure, service="order", rows=2)
+    ]

@@ -4,12 +4,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import permutations
 from uuid import UUID
 
+import httpx
 import pytest
 
 from chassis.messaging.message import Command, Event
 from chassis.tables import new_id, shape
 from chassis.testing import Launch, Launched
-from contracts.order import OrderCancelled, OrderDelivered, OrderEvent, OrderLine, OrderStatus
+from contracts.notification import Notify, Template
+from contracts.order import (
+    OrderCancelled,
+    OrderDelivered,
+    OrderEvent,
+    OrderLine,
+    OrderRefunded,
+    OrderStatus,
+    PlaceOrder,
+)
 from contracts.payment import (
     AuthorizePayment,
     CapturePayment,
@@ -17,13 +27,17 @@ from contracts.payment import (
     PaymentCaptured,
     PaymentCaptureRefused,
     PaymentDeclined,
+    PaymentRefunded,
+    PaymentRefundRefused,
     PaymentVoided,
+    RefundPayment,
     VoidPayment,
 )
 from contracts.product import (
     CommitStock,
     ReleaseStock,
     ReserveStock,
+    RestockItems,
     StockCommitted,
     StockRejected,
     StockReleased,
@@ -35,14 +49,16 @@ from contracts.shipping import (
     ShipmentCancelled,
     ShipmentDelivered,
     ShipmentDispatched,
+    ShipmentLost,
     ShipmentRejected,
 )
 from order import saga
+from order.legs import FACTS
 from order.main import service
 from order.models import Cart, Order, Step
 
 Happening = type[Event] | str
-DEADLINE = "deadline"
+DEADLINE, CANCEL = "deadline", "the customer cancels"
 PATHS: dict[OrderStatus, list[Happening]] = {
     OrderStatus.PLACED: [],
     OrderStatus.RESERVED: [StockReserved],
@@ -50,6 +66,8 @@ PATHS: dict[OrderStatus, list[Happening]] = {
     OrderStatus.WITHDRAWING: [StockReserved, PaymentAuthorized, DEADLINE],
     OrderStatus.CANCELLING: [StockReserved, PaymentAuthorized, ShipmentRejected],
     OrderStatus.SHIPPED: [StockReserved, PaymentAuthorized, ShipmentDispatched],
+    OrderStatus.DELIVERED: [StockReserved, PaymentAuthorized, ShipmentDispatched, ShipmentDelivered],
+    OrderStatus.UNDELIVERED: [StockReserved, PaymentAuthorized, ShipmentDispatched, ShipmentLost],
 }
 ROWS: list[tuple[OrderStatus, Happening, set[type[Command]], OrderStatus]] = [
     (OrderStatus.PLACED, StockReserved, {AuthorizePayment}, OrderStatus.RESERVED),
@@ -72,6 +90,19 @@ ROWS: list[tuple[OrderStatus, Happening, set[type[Command]], OrderStatus]] = [
     (OrderStatus.SHIPPED, PaymentCaptured, set(), OrderStatus.SHIPPED),
     (OrderStatus.SHIPPED, PaymentCaptureRefused, set(), OrderStatus.SHIPPED),
     (OrderStatus.SHIPPED, ShipmentDelivered, set(), OrderStatus.DELIVERED),
+    (OrderStatus.SHIPPED, ShipmentLost, set(), OrderStatus.UNDELIVERED),
+    (OrderStatus.SHIPPED, DEADLINE, set(), OrderStatus.SHIPPED),
+    (OrderStatus.DELIVERED, DEADLINE, set(), OrderStatus.DELIVERED),
+    (OrderStatus.DELIVERED, PaymentCaptured, set(), OrderStatus.DELIVERED),
+    (OrderStatus.UNDELIVERED, DEADLINE, set(), OrderStatus.UNDELIVERED),
+    (OrderStatus.UNDELIVERED, PaymentCaptured, {RefundPayment}, OrderStatus.UNDELIVERED),
+    (OrderStatus.UNDELIVERED, PaymentCaptureRefused, {VoidPayment}, OrderStatus.UNDELIVERED),
+    (OrderStatus.UNDELIVERED, PaymentVoided, set(), OrderStatus.REFUNDED),
+    (OrderStatus.PLACED, CANCEL, {ReleaseStock}, OrderStatus.CANCELLING),
+    (OrderStatus.RESERVED, CANCEL, {VoidPayment, ReleaseStock}, OrderStatus.CANCELLING),
+    (OrderStatus.CONFIRMED, CANCEL, {CancelShipment}, OrderStatus.WITHDRAWING),
+    (OrderStatus.WITHDRAWING, CANCEL, set(), OrderStatus.WITHDRAWING),
+    (OrderStatus.CANCELLING, CANCEL, set(), OrderStatus.CANCELLING),
 ]
 
 
@@ -83,9 +114,11 @@ class Story:
 
     async def happen(self, *happenings: Happening) -> None:
         for it in happenings:
-            if isinstance(it, str):
+            if it == DEADLINE:
                 await self._let_deadline_pass()
-            else:
+            elif it == CANCEL:
+                assert (await self.cancel()).status_code == 202
+            elif not isinstance(it, str):
                 await self.launched.send(self._message(it))
 
     def _message(self, type_: type[Event]) -> Event:
@@ -105,11 +138,37 @@ class Story:
             order.deadline = work.now
         await self.launched.settled()
 
+    async def cancel(self) -> httpx.Response:
+        async with self.launched.as_customer((await self.order()).customer_id) as http:
+            answer = await http.post(f"/orders/{self.order_id}/cancellation")
+        await self.launched.settled()
+        return answer
+
+    async def send_back(self, quantity: int, key: str | None = None) -> httpx.Response:
+        order = await self.order()
+        body = {"lines": [{"product_id": order.lines[0]["product_id"], "quantity": quantity}]}
+        async with self.launched.as_customer(order.customer_id) as http:
+            headers = {"Idempotency-Key": key or str(new_id())}
+            return await http.post(f"/orders/{self.order_id}/returns", json=body, headers=headers)
+
+    async def staff(self, path: str, **body: object) -> httpx.Response:
+        async with self.launched.as_staff() as http:
+            answer = await http.post(f"/orders/{self.order_id}/{path}", json=body)
+        await self.launched.settled()
+        return answer
+
+    async def answer_refund(self) -> None:
+        """The bank does the last thing that was asked of it."""
+        asked = (await self.launched.sent(RefundPayment))[-1]
+        assert isinstance(asked, RefundPayment)
+        await self.launched.send(PaymentRefunded(**asked.model_dump()))
+
     async def order(self) -> Order:
         return next(it for it in await self.launched.rows(Order) if it.id == self.order_id)
 
     async def commands(self) -> list[type[Command]]:
-        return [type(it) for it in await self.launched.sent() if isinstance(it, Command)]
+        """Those to stock, payment and shipping."""
+        return [type(it) for it in await self.launched.sent() if isinstance(it, Command) and not isinstance(it, Notify)]
 
     async def check(self) -> None:
         """History is a path without gaps, announced move by move, and what is cancelled holds nothing."""
@@ -136,7 +195,7 @@ async def story(launch: Launch) -> Callable[..., Awaitable[Story]]:
             work.add(Cart.new(id=new_id(), customer_id=customer, lines=[], changed_at=work.now))
         async with launched.instance.database.work() as work:
             (cart,) = await work.lock(Cart, customer_id=[customer])
-            order = saga.place_order(work, cart, [line], new_id(), "tok_visa", "EUR")
+            order = saga.place_order(work, cart, [line], 490, PlaceOrder(address_id=new_id(), payment_token="tok_visa"))
         await launched.settled()
         it = Story(launched, order.id)
         await it.happen(*happenings)
@@ -162,7 +221,7 @@ async def test_row(
 
 
 @pytest.mark.parametrize("status", list(PATHS))
-@pytest.mark.parametrize("fact", list(saga.FACTS))
+@pytest.mark.parametrize("fact", list(FACTS))
 async def test_a_repeated_message_changes_nothing(story: Begin, status: OrderStatus, fact: type[Event]) -> None:
     """Each message in each status, whether it belongs there, comes early or comes late; and then once more."""
     it = await story(*PATHS[status], fact)
@@ -230,3 +289,157 @@ async def test_a_fact_of_an_unknown_order_is_parked(story: Begin) -> None:
     async with it.launched.as_staff() as staff:
         (parked,) = (await staff.get("/internal/parked")).json()
     assert "order_not_found" in parked["reason"]
+
+
+PAID = [*PATHS[OrderStatus.DELIVERED], PaymentCaptured, StockCommitted]
+
+
+async def test_goods_come_back_in_two_parts(story: Begin) -> None:
+    """Two lamps at 500 and 490 for the parcel: half comes back, then the other half with the price of the parcel."""
+    it = await story(*PAID)
+    first = (await it.send_back(1)).json()
+    assert (first["state"], first["amount_cents"]) == ("announced", 500)
+    assert (await it.commands())[-1] == CapturePayment  # nothing goes back before the goods are here
+    received = (await it.staff(f"returns/{first['id']}/receipt")).json()
+    assert received["state"] == "asked"
+    restocked: list[type[Command]] = [RestockItems, RefundPayment]
+    assert (await it.commands())[-2:] == restocked
+    await it.answer_refund()
+    order = await it.order()
+    assert (order.status, order.refunded_cents) == (OrderStatus.DELIVERED, 500)
+    second = (await it.send_back(1)).json()
+    assert second["amount_cents"] == 500 + 490
+    await it.staff(f"returns/{second['id']}/receipt")
+    await it.answer_refund()
+    order = await it.order()
+    assert (order.status, order.refunded_cents, order.total_cents) == (OrderStatus.REFUNDED, 1490, 1490)
+    refunded = [event for event in await it.launched.sent(OrderRefunded) if isinstance(event, OrderRefunded)]
+    assert [event.refunded_cents for event in refunded] == [500, 1490]
+    await it.check()
+
+
+async def test_a_return_said_twice_is_one(story: Begin) -> None:
+    it = await story(*PAID)
+    once, again = await it.send_back(2, "key"), await it.send_back(2, "key")
+    assert once.json() == again.json()
+    for _ in range(2):
+        await it.staff(f"returns/{once.json()['id']}/receipt")
+    assert (await it.commands()).count(RestockItems) == (await it.commands()).count(RefundPayment) == 1
+    for _ in range(2):
+        await it.answer_refund()
+    assert len(await it.launched.sent(OrderRefunded)) == 1
+
+
+async def test_what_cannot_be_returned_is_refused(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED])
+    assert (await it.send_back(1)).json()["code"] == "order_not_delivered"
+    await it.happen(ShipmentDelivered)
+    answer = await it.send_back(3)
+    assert (answer.json()["code"], answer.json()["errors"][0]["field"]) == ("return_exceeds_order", "lines")
+    assert (await it.send_back(2)).status_code == 201
+    assert (await it.send_back(1)).json()["code"] == "return_exceeds_order"
+    assert (await it.staff(f"returns/{new_id()}/receipt")).json()["code"] == "refund_not_found"
+    async with it.launched.instance.database.work() as work:
+        (order,) = await work.lock(Order, id=[it.order_id])
+        order.returnable_until = order.placed_at
+    assert (await it.send_back(1)).json()["code"] == "return_too_late"
+
+
+async def test_a_refund_waits_for_the_capture(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.DELIVERED])
+    back = (await it.send_back(2)).json()
+    assert (await it.staff(f"returns/{back['id']}/receipt")).json()["state"] == "waiting"
+    await it.happen(PaymentCaptured)
+    assert (await it.commands())[-1] == RefundPayment
+    await it.answer_refund()
+    assert (await it.order()).status == OrderStatus.REFUNDED
+
+
+async def test_a_lost_parcel_is_paid_back(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED], PaymentCaptured, ShipmentLost)
+    assert (await it.commands())[-1] == RefundPayment
+    assert (await it.order()).status == OrderStatus.UNDELIVERED
+    await it.answer_refund()
+    order = await it.order()
+    assert (order.status, order.refunded_cents, order.reason) == (OrderStatus.REFUNDED, 1490, "parcel_lost")
+    assert RestockItems not in await it.commands()
+    await it.check()
+
+
+async def test_a_refused_refund_is_asked_for_anew_when_it_is_resumed(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED], PaymentCaptured, ShipmentLost)
+    (asked,) = await it.launched.sent(RefundPayment)
+    assert isinstance(asked, RefundPayment)
+    refused = PaymentRefundRefused(order_id=it.order_id, refund_id=asked.refund_id, reason="card_expired")
+    await it.launched.send(refused)
+    assert (await it.order()).attention == "refund_refused"
+    await it.staff("resumption")
+    again = (await it.launched.sent(RefundPayment))[-1]
+    assert isinstance(again, RefundPayment)
+    assert again.refund_id != asked.refund_id
+    await it.answer_refund()
+    order = await it.order()
+    assert (order.status, order.attention) == (OrderStatus.REFUNDED, None)
+
+
+@pytest.mark.parametrize(("write_off", "command"), [(False, CapturePayment), (True, VoidPayment)])
+async def test_staff_finds_and_resumes_what_is_stuck(story: Begin, write_off: bool, command: type[Command]) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED], PaymentCaptureRefused, ShipmentDelivered)
+    async with it.launched.as_staff() as staff:
+        (stuck,) = (await staff.get("/stuck-orders")).json()["items"]
+    assert (stuck["order_id"], stuck["attention"], stuck["payment"]) == (str(it.order_id), "capture_refused", "refused")
+    assert (await it.staff("resumption", write_off=write_off)).status_code == 202
+    assert (await it.commands())[-1] == command
+    assert (await it.staff("resumption")).json()["code"] == "order_not_stuck"
+    await it.happen(PaymentVoided if write_off else PaymentCaptured)
+    back = (await it.send_back(2)).json()
+    state = (await it.staff(f"returns/{back['id']}/receipt")).json()["state"]
+    assert state == ("refused" if write_off else "asked")  # what was never taken is not given back
+
+
+async def test_a_capture_refused_again_wants_attention_again(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED], PaymentCaptureRefused)
+    await it.staff("resumption")
+    assert (await it.order()).attention is None
+    await it.happen(PaymentCaptureRefused)
+    assert (await it.order()).attention == "capture_refused"
+
+
+async def test_a_refund_that_is_not_answered_is_asked_for_again(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED], PaymentCaptured, ShipmentLost, DEADLINE)
+    first, second = await it.launched.sent(RefundPayment)
+    assert first == second
+    assert (await it.order()).attention is None
+    await it.happen(DEADLINE)
+    assert (await it.order()).attention == "undo_unanswered"
+
+
+async def test_what_has_left_is_not_cancelled(story: Begin) -> None:
+    it = await story(*PATHS[OrderStatus.SHIPPED])
+    assert (await it.cancel()).json()["code"] == "order_already_shipped"
+    async with it.launched.as_customer() as stranger:
+        answer = await stranger.post(f"/orders/{it.order_id}/cancellation")
+    assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+
+
+@pytest.mark.parametrize(
+    ("happenings", "templates"),
+    [
+        ([*PAID, DEADLINE], ["order_confirmed", "order_shipped", "review_asked"]),
+        ([StockRejected], ["order_cancelled"]),
+        ([*PATHS[OrderStatus.CANCELLING], StockReleased, PaymentVoided], ["order_confirmed", "order_cancelled"]),
+    ],
+)
+async def test_the_customer_is_written_to(story: Begin, happenings: Sequence[Happening], templates: list[str]) -> None:
+    it = await story(*happenings)
+    mails = [mail for mail in await it.launched.sent(Notify) if isinstance(mail, Notify)]
+    assert [mail.template for mail in mails] == [Template(name) for name in templates]
+    assert len({mail.cause_id for mail in mails}) == len(mails)
+    assert {mail.user_id for mail in mails} == {(await it.order()).customer_id}
+
+
+async def test_the_card_is_forgotten_as_soon_as_payment_has_it(story: Begin) -> None:
+    it = await story()
+    assert (await it.order()).payment_token == "tok_visa"
+    await it.happen(StockReserved)
+    assert (await it.order()).payment_token is None

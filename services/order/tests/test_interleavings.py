@@ -1,0 +1,319 @@
+"""Whatever happens in whatever order, an order ends in a legal state in which goods, money and parcel agree.
+
+Stock, payment and carrier are models of their services' tables. Hypothesis chooses who acts next, which message comes
+late, early or once more, and when the customer cancels or a deadline passes. The order is the real one, on PostgreSQL.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from chassis.messaging.message import Message
+from chassis.tables import new_id
+from chassis.testing import Launch, Launched
+from chassis.work import UnitOfWork
+from contracts import payment as pay
+from contracts import product as stock
+from contracts import shipping as ship
+from contracts.order import OrderLine, PlaceOrder, RefundState
+from order import refunds, saga
+from order.errors import OrderAlreadyShipped, OrderNotDelivered, ReturnExceedsOrder
+from order.main import service
+from order.models import Cart, Order
+from order.queries import steps_of
+
+MOVES = {
+    (None, "placed"),
+    ("placed", "reserved"),
+    ("placed", "cancelled"),
+    ("placed", "cancelling"),
+    ("reserved", "confirmed"),
+    ("reserved", "cancelling"),
+    ("confirmed", "shipped"),
+    ("confirmed", "cancelling"),
+    ("confirmed", "withdrawing"),
+    ("withdrawing", "shipped"),
+    ("withdrawing", "cancelling"),
+    ("cancelling", "cancelled"),
+    ("shipped", "delivered"),
+    ("shipped", "undelivered"),
+    ("delivered", "delivered"),
+    ("delivered", "refunded"),
+    ("undelivered", "refunded"),
+}
+HAPPENINGS = [*["obey", "answer"] * 5, "carry", "again", "back", "back", "cancel", "deadline"]
+FINAL = ("cancelled", "delivered", "refunded")
+
+
+class Stock:
+    def __init__(self, enough: bool) -> None:
+        self.enough, self.hold, self.restocked = enough, "none", 0
+
+    def obey(self, command: Any) -> Message:
+        id = command.order_id
+        match command, self.hold:
+            case stock.ReserveStock(), "none":
+                self.hold = "reserved" if self.enough else "rejected"
+            case stock.CommitStock(), "reserved":
+                self.hold = "committed"
+            case stock.CommitStock(), hold if hold != "committed":
+                raise AssertionError(f"the goods of an order leave that are {hold}")
+            case stock.ReleaseStock(), "none" | "reserved":
+                self.hold = "released"
+            case stock.RestockItems(), _:
+                self.restocked += sum(line.quantity for line in command.lines)
+                return stock.ItemsRestocked(order_id=id, return_id=command.return_id)
+        match command, self.hold:
+            case stock.ReserveStock(), "reserved" | "committed":
+                return stock.StockReserved(order_id=id)
+            case stock.ReserveStock(), _:
+                return stock.StockRejected(order_id=id, product_ids=[])
+            case _, "committed":
+                return stock.StockCommitted(order_id=id)
+        return stock.StockReleased(order_id=id)
+
+
+class Money:
+    def __init__(self, good_card: bool, captures: bool) -> None:
+        self.good_card, self.captures = good_card, captures
+        self.state, self.cents, self.refunds = "none", 0, dict[Any, int]()
+
+    def obey(self, command: Any) -> Message:
+        id = command.order_id
+        match command, self.state:
+            case pay.AuthorizePayment(), "none":
+                self.state, self.cents = ("authorized" if self.good_card else "declined"), command.amount_cents
+            case pay.CapturePayment(), "authorized":
+                self.state = "captured" if self.captures else "authorized"
+                self.captures = True  # the next time it is
+                if self.state == "authorized":
+                    return pay.PaymentCaptureRefused(order_id=id, reason="later")
+            case pay.CapturePayment(), state if state != "captured":
+                return pay.PaymentCaptureRefused(order_id=id, reason=state)
+            case pay.VoidPayment(), state if state != "declined":
+                self.state = "voided"
+            case pay.RefundPayment(), "captured":
+                self.refunds[command.refund_id] = command.amount_cents
+                assert sum(self.refunds.values()) <= self.cents, "more goes back than was taken"
+                return pay.PaymentRefunded(**command.model_dump())
+            case pay.RefundPayment(), state:
+                return pay.PaymentRefundRefused(order_id=id, refund_id=command.refund_id, reason=state)
+        match command, self.state:
+            case pay.VoidPayment(), _:
+                return pay.PaymentVoided(order_id=id)
+            case _, "captured":
+                return pay.PaymentCaptured(order_id=id, amount_cents=self.cents, currency="EUR")
+            case _, "authorized":
+                return pay.PaymentAuthorized(order_id=id, amount_cents=self.cents, currency="EUR")
+        return pay.PaymentDeclined(order_id=id, reason=self.state)
+
+    @property
+    def kept(self) -> int:
+        """What the shop has in the end."""
+        return self.cents - sum(self.refunds.values()) if self.state == "captured" else 0
+
+
+class Carrier:
+    def __init__(self, takes: bool, loses: bool) -> None:
+        self.takes, self.loses, self.state = takes, loses, "none"
+
+    def obey(self, command: Any) -> Message | None:
+        id = command.order_id
+        match command, self.state:
+            case ship.CreateShipment(), "none":
+                self.state = "accepted" if self.takes else "rejected"
+            case ship.CancelShipment(), "none" | "accepted":
+                self.state = "cancelled"
+        match command, self.state:
+            case _, "dispatched" | "delivered" | "lost":
+                return ship.ShipmentDispatched(order_id=id, tracking_code="T")
+            case ship.CreateShipment(), "rejected" | "cancelled":
+                return ship.ShipmentRejected(order_id=id, reason=self.state)
+            case ship.CancelShipment(), _:
+                return ship.ShipmentCancelled(order_id=id)
+        return None
+
+    def go_on(self, id: Any) -> Message | None:
+        match self.state:
+            case "accepted":
+                self.state = "dispatched"
+                return ship.ShipmentDispatched(order_id=id, tracking_code="T")
+            case "dispatched":
+                self.state = "lost" if self.loses else "delivered"
+                return (ship.ShipmentLost if self.loses else ship.ShipmentDelivered)(order_id=id)
+        return None
+
+
+class Run:
+    """One order, its participants, and the messages between them that have not arrived."""
+
+    def __init__(self, launched: Launched, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self.launched, self.draw = launched, draw
+        flags = [draw(st.sampled_from([True, True, True, False])) for _ in range(5)]
+        self.stock, self.money = Stock(flags[0]), Money(flags[1], flags[2])
+        self.carrier = Carrier(flags[3], not flags[4])
+        self.commands: dict[str, list[Message]] = {"product": [], "payment": [], "shipping": []}
+        self.answers: list[Message] = []
+        self.delivered: list[Message] = []
+        self.returned: list[Any] = []
+
+    async def place(self) -> None:
+        line = OrderLine(product_id=new_id(), product_version=1, name="Lamp", quantity=3, price_cents=500)
+        async with self.launched.instance.database.work() as work:
+            await work.begin()
+            cart = work.add(Cart.new(id=new_id(), customer_id=new_id(), lines=[], changed_at=work.now))
+            body = PlaceOrder(address_id=new_id(), payment_token="tok_visa")
+            self.id = saga.place_order(work, cart, [line], 490, body).id
+            self._post(work)
+
+    async def within(self, act: Callable[[Order, UnitOfWork], Any]) -> Order:
+        """Act on the locked order in one transaction; what it sends is under way then."""
+        async with self.launched.instance.database.work() as work:
+            (order,) = await work.lock(Order, id=[self.id])
+            act(order, work)
+            self._post(work)
+        return order
+
+    def _post(self, work: UnitOfWork) -> None:
+        known = {it.wire_type: it for module in (stock, pay, ship) for it in vars(module).values() if _is_message(it)}
+        for envelope in work.messages:
+            owner, _, kind = envelope.topic.partition(".")
+            if kind == "commands" and owner in self.commands:
+                self.commands[owner].append(known[envelope.type].model_validate_json(envelope.body))
+
+    def obey(self, owner: str) -> None:
+        if self.commands[owner]:
+            command = self.commands[owner].pop(0)
+            participant: Any = {"product": self.stock, "payment": self.money, "shipping": self.carrier}[owner]
+            if (answer := participant.obey(command)) is not None:
+                self.answers.append(answer)
+
+    def carry(self) -> None:
+        if (news := self.carrier.go_on(self.id)) is not None:
+            self.answers.append(news)
+
+    async def deliver(self, message: Message) -> None:
+        self.delivered.append(message)
+        if (subscription := saga.on.by_type.get(message.wire_type)) is not None:
+            await self.within(lambda _, work: subscription.handler(message, work))
+
+    async def go_straight(self) -> None:
+        for owner in self.commands:
+            self.obey(owner)
+        while self.answers:
+            await self.deliver(self.answers.pop(0))
+        self.carry()
+
+    async def step(self) -> None:
+        """One thing that may happen now, as hypothesis chooses."""
+        match self.draw(st.sampled_from(HAPPENINGS)):
+            case "obey":
+                self.obey(self.draw(st.sampled_from(sorted(self.commands))))
+            case "answer" if self.answers:
+                await self.deliver(self.answers.pop(self.draw(st.integers(0, len(self.answers) - 1))))
+            case "carry":
+                self.carry()
+            case "again" if self.delivered:
+                await self.deliver(self.draw(st.sampled_from(self.delivered)))
+            case "cancel":
+                await self.within(_cancelled)
+            case "deadline":
+                await self.within(_timed_out)
+            case "back":
+                await self.within(self._send_back)
+
+    def _send_back(self, order: Order, work: UnitOfWork) -> None:
+        """Some pieces of it, if it has arrived and there are so many left; they are here at once."""
+        line = stock.Line(product_id=order.lines[0]["product_id"], quantity=self.draw(st.integers(1, 3)))
+        with suppress(OrderNotDelivered, ReturnExceedsOrder):
+            refunds.receive(order, refunds.announce(order, [line], work).id, work)
+
+    async def end(self) -> Order:
+        """Everybody does what is left to do; deadlines pass and staff looks, until nothing moves any more."""
+        for _ in range(40):
+            for owner in self.commands:
+                while self.commands[owner]:
+                    self.obey(owner)
+            while self.answers:
+                await self.deliver(self.answers.pop(0))
+            if not any(self.commands.values()):
+                self.carry()
+            order = await self.within(_looked_at)
+            done = order.status in FINAL and not refunds.of_state(order, RefundState.ASKED)
+            if done and not any(self.commands.values()) and not self.answers and self.carrier.state != "dispatched":
+                return order
+            if not any(self.commands.values()) and not self.answers:
+                await self.within(_timed_out)
+        raise AssertionError(f"the order stays {order.status} {order.stock} {order.payment} {order.shipment}")
+
+    async def check(self, order: Order) -> None:
+        async with self.launched.instance.database.work() as work:
+            steps = await steps_of(work, self.id)
+        path = [None, *(step.status for step in steps)]
+        assert set(pairwise(path)) <= MOVES, path
+        assert [step.version for step in steps] == list(range(1, order.version + 1))
+        back = sum(refund["amount_cents"] for refund in refunds.of_state(order, RefundState.REFUNDED))
+        assert order.refunded_cents == back == sum(self.money.refunds.values())
+        assert self.stock.hold != "reserved"
+        match order.status:
+            case "cancelled":
+                assert self.stock.hold in ("released", "rejected")
+                assert self.money.state in ("none", "declined", "voided")
+                assert self.carrier.state in ("none", "rejected", "cancelled")
+            case "delivered":
+                assert (self.stock.hold, self.carrier.state) == ("committed", "delivered")
+                assert self.money.kept == order.total_cents - order.refunded_cents > 0
+                assert self.stock.restocked == sum(line["quantity"] for it in order.refunds for line in it["lines"])
+            case "refunded":
+                assert self.stock.hold == "committed"
+                assert self.money.kept == 0
+                assert self.carrier.state == "lost" or self.stock.restocked == 3
+
+
+def _is_message(it: object) -> bool:
+    return isinstance(it, type) and issubclass(it, Message)
+
+
+def _cancelled(order: Order, work: UnitOfWork) -> None:
+    try:
+        saga.cancel(order, work)
+    except OrderAlreadyShipped:
+        assert order.status not in ("placed", "reserved", "confirmed", "withdrawing", "cancelling", "cancelled")
+
+
+def _timed_out(order: Order, work: UnitOfWork) -> None:
+    if order.deadline is not None:
+        saga.give_up(order, work)
+
+
+def _looked_at(order: Order, work: UnitOfWork) -> None:
+    if order.attention is not None:
+        saga.resume(order, work, write_off=False)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+async def test_any_interleaving_ends_well(launch: Launch, data: st.DataObject) -> None:
+    run = Run(await _launched_once(launch), data.draw)
+    await run.place()
+    for _ in range(data.draw(st.integers(0, 8))):  # so many rounds without trouble
+        await run.go_straight()
+    for _ in range(data.draw(st.integers(0, 40))):
+        await run.step()
+    order = await run.end()
+    event(f"{order.status}, {order.reason}")  # `--hypothesis-show-statistics` tells how many of each
+    await run.check(order)
+
+
+_once: dict[int, Launched] = {}
+
+
+async def _launched_once(launch: Launch) -> Launched:
+    """The examples of a test share one service: each has an order of its own."""
+    if id(launch) not in _once:
+        _once[id(launch)] = await launch(service)
+    return _once[id(launch)]
