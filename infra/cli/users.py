@@ -1,4 +1,4 @@
-"""`users`: who may do what. Talks to the running system as one of its services."""
+"""`users`: who may do what, and with which key that is signed. Talks to the running system as one of its services."""
 
 import json
 from typing import Annotated, Any
@@ -10,7 +10,11 @@ from rich.console import Console
 from cli._system import internal
 from contracts.user import Role
 
-app = typer.Typer(name="users", help="Give roles to accounts and take them away.", no_args_is_help=True)
+app = typer.Typer(
+    name="users",
+    help="Give roles to accounts and take them away; rotate the keys of their tokens.",
+    no_args_is_help=True,
+)
 
 Mail = Annotated[str, typer.Argument(help="The mail address of an account.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -26,6 +30,15 @@ def grant(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: Json = F
 def revoke(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: Json = False) -> None:
     """Take a role away. Tokens issued before keep it until they expire."""
     show(change("DELETE", mail, role), as_json)
+
+
+@app.command("rotate-keys")
+def rotate_keys(as_json: Json = False) -> None:
+    """Publish a new signing key now. It signs when all must have seen it; the old one goes when its tokens are over."""
+    key = internal().call("POST", "/user/signing-keys")
+    if as_json:
+        return Console().print_json(json.dumps(key))
+    Console().print(f"{key['kid']} signs from {key['signs_from']}", soft_wrap=True)
 
 
 def change(method: str, mail: str, role: str) -> Any:

@@ -1,4 +1,4 @@
-"""`users grant` and `revoke` against a real user service behind a real Envoy."""
+"""`users grant`, `revoke` and `rotate-keys` against a real user service behind a real Envoy."""
 
 import asyncio
 import json
@@ -48,6 +48,14 @@ async def test_a_role_is_given_and_taken_away() -> None:
     assert (given.exit_code, given.stdout) == (0, "ada@example.org is customer, operator\n")
     taken = await command("revoke", MAIL, "operator", "--json")
     assert (taken.exit_code, json.loads(taken.stdout)["roles"]) == (0, ["customer"])
+
+
+@pytest.mark.usefixtures("system")
+async def test_a_rotation_is_asked_for_once_until_the_new_key_signs() -> None:
+    rotated, again = await command("rotate-keys"), await command("rotate-keys", "--json")
+    key = json.loads(again.stdout)
+    assert (again.exit_code, key["retired_at"]) == (0, None)
+    assert (rotated.exit_code, rotated.stdout) == (0, f"{key['kid']} signs from {key['signs_from']}\n")
 
 
 @pytest.mark.usefixtures("system")

@@ -4,6 +4,7 @@ import asyncio
 import time
 import warnings
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +21,8 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 SERVICE_ISSUER = "service"
 SERVICE_TOKEN_SECONDS = 300
-KEYS_SECONDS = 300
-UNKNOWN_KEY_SECONDS = 5  # how often an unknown key id may make us ask for the keys
+KEYS_SECONDS = 300  # how long keys are kept; a new one is published for twice as long before it signs
+ASK_SECONDS = 5  # how often an unknown key id, or an issuer that is away, may make us ask for the keys
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Tokens:
         self._issuer, self._discovery, self._http = issuer, discovery, http
         self._service_key = OctKey.import_key(service_key)
         self._keys: KeySet | None = None
-        self._asked_at = float(-KEYS_SECONDS)
+        self._asked_at = self._answered_at = float("-inf")  # in time.monotonic()
+        self._turn = count()
         self._asking = asyncio.Lock()
         self._verified: dict[str, Token] = {}
 
@@ -104,21 +106,32 @@ class Tokens:
         return dict(claims)
 
     async def _keys_with(self, kid: str) -> KeySet:
-        async with self._asking:
-            age = time.monotonic() - self._asked_at
-            known = self._keys is not None and any(key.kid == kid for key in self._keys.keys)
-            if age > KEYS_SECONDS or (not known and age > UNKNOWN_KEY_SECONDS) or self._keys is None:
-                await self._ask()
+        """Old keys are better than none while the issuer is away."""
+        if not self._knows(kid) or (self._are_old() and self._may_ask()):
+            async with self._asking:  # whoever misses a key waits for the answer that somebody else may be getting
+                if (not self._knows(kid) or self._are_old()) and self._may_ask():
+                    await self._ask()
         assert self._keys is not None
         return self._keys
 
+    def _knows(self, kid: str) -> bool:
+        return self._keys is not None and any(key.kid == kid for key in self._keys.keys)
+
+    def _are_old(self) -> bool:
+        return time.monotonic() - self._answered_at > KEYS_SECONDS
+
+    def _may_ask(self) -> bool:
+        return self._keys is None or time.monotonic() - self._asked_at > ASK_SECONDS
+
     async def _ask(self) -> None:
+        self._asked_at = time.monotonic()
         try:
-            (url, *_) = await self._discovery.resolve(self._issuer)
+            urls = await self._discovery.resolve(self._issuer)
+            url = urls[next(self._turn) % len(urls)]
             answer = await self._http.get(f"{url}/.well-known/jwks.json", timeout=3)
             answer.raise_for_status()
             self._keys = KeySet.import_key_set(answer.json())
-            self._asked_at = time.monotonic()
+            self._answered_at = time.monotonic()
         except (httpx.HTTPError, NotDiscovered, ValueError) as error:
             if self._keys is None:
                 raise Unavailable("Tokens cannot be checked now: their issuer is away.", retry_after=1) from error

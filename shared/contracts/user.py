@@ -82,7 +82,7 @@ class RefreshTokens(BaseModel, extra="forbid"):
 
 
 class RevokeToken(BaseModel, extra="forbid"):
-    """End the session that a refresh token belongs to. RFC 7009, but in JSON."""
+    """End the session that a refresh token belongs to: what RFC 7009 does, in JSON."""
 
     token: str = Field(max_length=128)
 

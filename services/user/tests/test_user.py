@@ -2,72 +2,23 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
-import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from chassis.tables import new_id
-from chassis.testing import Launch, Launched
+from chassis.testing import Launched
+from contracts.notification import Notify, Template
 from contracts.user import UserRegistered
 from user import passwords
-from user.main import service
 from user.models import Account, Address, RefreshToken, SigningKey
 
-PASSWORD = "correct horse battery"
+from .conftest import PASSWORD, Customer, a_customer, refresh, refused, register, sign_in
+
 HOME = {"name": "Ada", "street": "Main St 1", "postcode": "10115", "city": "Berlin", "country": "DE"}
-
-
-@pytest.fixture
-async def user(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Launched:
-    """The service, which checks the tokens that it issues."""
-    user = await launch(service)
-    monkeypatch.setenv("USER_URL", user.url)
-    return user
-
-
-@dataclass
-class Customer:
-    id: UUID
-    refresh_token: str
-    client: httpx.AsyncClient
-
-
-@pytest.fixture
-async def ada(user: Launched) -> Customer:
-    return await a_customer(user, "ada@example.org")
-
-
-async def a_customer(user: Launched, email: str) -> Customer:
-    account, tokens = await register(user, email), (await sign_in(user, email)).json()
-    return Customer(UUID(account.json()["id"]), tokens["refresh_token"], user.client(tokens["access_token"]))
-
-
-async def post(user: Launched, path: str, body: dict[str, Any]) -> httpx.Response:
-    async with user.client() as client:
-        return await client.post(path, json=body)
-
-
-async def register(user: Launched, email: str, **other: Any) -> httpx.Response:
-    return await post(user, "/accounts", {"email": email, "password": PASSWORD, "name": "Ada", **other})
-
-
-async def sign_in(user: Launched, email: str, password: str = PASSWORD) -> httpx.Response:
-    return await post(user, "/tokens", {"grant_type": "password", "email": email, "password": password})
-
-
-async def refresh(user: Launched, token: str) -> httpx.Response:
-    return await post(user, "/tokens", {"grant_type": "refresh_token", "refresh_token": token})
-
-
-def refused(answer: httpx.Response) -> tuple[int, str]:
-    assert answer.headers["content-type"] == "application/problem+json"
-    return answer.status_code, answer.json()["code"]
 
 
 async def test_registering_is_announced_without_mail_or_name(user: Launched) -> None:
@@ -80,7 +31,11 @@ async def test_registering_is_announced_without_mail_or_name(user: Launched) -> 
         "roles": ["customer"],
     }
     await user.settled()
-    assert await user.sent() == [UserRegistered(user_id=answer.json()["id"])]
+    id = answer.json()["id"]
+    assert await user.sent() == [
+        UserRegistered(user_id=id),
+        Notify(user_id=id, cause_id=id, template=Template.WELCOME),
+    ]
     (account,) = await user.rows(Account)
     assert PASSWORD not in account.password_hash
     assert account.password_hash.startswith("$argon2id$")

@@ -1,8 +1,16 @@
-"""User: accounts and roles, sign-in and tokens, addresses."""
+"""User: accounts and roles, sign-in and tokens, addresses, and how all of it is erased."""
 
 from chassis.service import Service
 from contracts import user as contract
-from user import due, models, routes
+from user import due, handlers, models
 from user.config import UserSettings
+from user.routes import accounts, erasures, passwords, sessions
 
-service = Service(contract.api, routers=[routes.router], due=due.due, settings=UserSettings, models=models)
+service = Service(
+    contract.api,
+    routers=[accounts.router, sessions.router, passwords.router, erasures.router],
+    subscriptions=handlers.on,
+    due=due.due,
+    settings=UserSettings,
+    models=models,
+)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field
@@ -53,10 +53,50 @@ class RefreshToken(Row, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
+class PasswordReset(Row, table=True):
+    """A reset asked for. Its secret is derived from its id. Without an account: one asked for in vain."""
+
+    __tablename__ = "password_resets"
+    id: UUID = Field(primary_key=True)
+    account_id: UUID | None = Field(foreign_key="accounts.id", index=True)
+    used: bool = False
+    expires_at: datetime = Field(sa_type=Timestamptz, index=True)
+
+
+class WrongPasswords(Row, table=True):
+    """How often a password was wrong for a mail address, also one without an account. `digest` is derived from it."""
+
+    __tablename__ = "wrong_passwords"
+    digest: str = Field(primary_key=True)
+    times: int
+    ends_at: datetime = Field(sa_type=Timestamptz, index=True)
+
+
 class SigningKey(Row, table=True):
-    """An Ed25519 key pair as a JWK. The newest signs; all of them are published."""
+    """An Ed25519 key pair as a JWK, published as long as it is here.
+
+    The newest that may sign does. When its successor is made, it learns when it retires and when it goes.
+    """
 
     __tablename__ = "signing_keys"
     kid: str = Field(primary_key=True)
     jwk: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     created_at: datetime = Field(sa_type=Timestamptz)
+    signs_from: datetime = Field(sa_type=Timestamptz)
+    rotates_at: datetime | None = Field(sa_type=Timestamptz)
+    retired_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    published_until: datetime | None = Field(default=None, sa_type=Timestamptz)
+
+
+class Erasure(Row, table=True):
+    """That somebody was erased, under the id that leads to nobody now. `reports` are those of ErasureView as JSON."""
+
+    __tablename__ = "erasures"
+    __table_args__ = (Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),)
+    id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(unique=True)
+    asked_at: datetime = Field(sa_type=Timestamptz)
+    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    waiting_for: list[str] = Field(sa_column=Column(JSONB, nullable=False))
+    reports: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))
+    due_at: datetime = Field(sa_type=Timestamptz, index=True)

@@ -23,11 +23,12 @@ def _turns(_: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
 
 
 async def hashed(password: str) -> str:
-    return await asyncio.to_thread(HASHER.hash, password)
+    async with turn():
+        return await asyncio.to_thread(HASHER.hash, password)
 
 
 async def matches(password: str, password_hash: str | None) -> bool:
-    """Takes as long when there is nothing to compare with, so that time does not tell who has an account."""
+    """In a turn. Takes as long when there is nothing to compare with, so that time does not tell who has an account."""
     found = await asyncio.to_thread(HASHER.verify, password, password_hash or _decoy())
     return found and password_hash is not None
 

@@ -2,18 +2,39 @@
 
 from uuid import UUID
 
+from sqlalchemy import Integer, func
 from sqlmodel import bindparam, col, select
 
 from chassis.work import UnitOfWork
-from user.errors import AccountNotFound, AddressNotFound
-from user.models import Account, Address, RefreshToken, SigningKey
+from user.errors import AccountNotFound, AddressNotFound, ErasureNotFound
+from user.models import Account, Address, Erasure, PasswordReset, RefreshToken, SigningKey, WrongPasswords
 
 _account = select(Account).where(Account.id == bindparam("id"))
 _account_by_email = select(Account).where(Account.email == bindparam("email"))
 _address = select(Address).where(Address.id == bindparam("id"))
 _addresses = select(Address).where(Address.account_id == bindparam("account_id")).order_by(col(Address.id))
 _refresh_token = select(RefreshToken).where(RefreshToken.digest == bindparam("digest"))
-_signing_keys = select(SigningKey).order_by(col(SigningKey.created_at).desc(), SigningKey.kid)
+_signing_keys = select(SigningKey).order_by(col(SigningKey.signs_from).desc(), SigningKey.kid)
+_wrong_passwords = select(WrongPasswords).where(
+    WrongPasswords.digest == bindparam("digest"), col(WrongPasswords.ends_at) > func.now()
+)
+_resets_mailed = select(func.count()).where(
+    PasswordReset.account_id == bindparam("account_id"), col(PasswordReset.expires_at) > func.now()
+)
+_open_reset = select(PasswordReset).where(
+    PasswordReset.id == bindparam("id"),
+    col(PasswordReset.account_id).is_not(None),
+    col(PasswordReset.used).is_(False),
+    col(PasswordReset.expires_at) > func.now(),
+)
+_erasure = select(Erasure).where(Erasure.id == bindparam("id"))
+_erasure_of = select(Erasure).where(Erasure.user_id == bindparam("user_id"))
+_open_erasures = (
+    select(Erasure)
+    .where(col(Erasure.done_at).is_(None))
+    .order_by(col(Erasure.asked_at))
+    .limit(bindparam("limit", type_=Integer))
+)
 
 
 async def account_by_id(work: UnitOfWork, id: UUID) -> Account:
@@ -48,3 +69,37 @@ async def refresh_token(work: UnitOfWork, digest: str) -> RefreshToken | None:
 async def signing_keys(work: UnitOfWork) -> list[SigningKey]:
     """The newest first."""
     return await work.fetch(_signing_keys)
+
+
+async def wrong_passwords(work: UnitOfWork, digest: str) -> WrongPasswords | None:
+    """Those that still count."""
+    found = await work.one(_wrong_passwords, digest=digest)
+    return found
+
+
+async def resets_mailed(work: UnitOfWork, account_id: UUID) -> int:
+    """How many resets of the account have not expired yet."""
+    return await work.one(_resets_mailed, account_id=account_id) or 0
+
+
+async def open_reset(work: UnitOfWork, id: UUID) -> PasswordReset | None:
+    """None when it is used or has expired, too."""
+    reset = await work.one(_open_reset, id=id)
+    return reset
+
+
+async def erasure_by_id(work: UnitOfWork, id: UUID) -> Erasure:
+    erasure = await work.one(_erasure, id=id)
+    if erasure is None:
+        raise ErasureNotFound()
+    return erasure
+
+
+async def erasure_of(work: UnitOfWork, user_id: UUID) -> Erasure | None:
+    erasure = await work.one(_erasure_of, user_id=user_id)
+    return erasure
+
+
+async def open_erasures(work: UnitOfWork, limit: int) -> list[Erasure]:
+    """Those that have waited longest first."""
+    return await work.fetch(_open_erasures, limit=limit)

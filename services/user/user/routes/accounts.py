@@ -1,37 +1,21 @@
-"""HTTP in: accounts and their roles, tokens and the keys to check them with, addresses."""
+"""HTTP in: accounts and their roles, addresses, and how to write to somebody."""
 
-from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import Body, Response
-
 from chassis.tables import new_id
-from chassis.web import Caller, Operator, Router, Runtime, ServiceCaller, Work
-from contracts.user import (
-    AccountView,
-    AddAddress,
-    AddressView,
-    RefreshTokens,
-    RegisterAccount,
-    Role,
-    SignIn,
-    TokensView,
-    UserRegistered,
-)
-from user import passwords, queries, tokens
-from user.config import UserSettings
-from user.errors import AccountNotFound, AddressNotFound, EmailTaken, RefreshTokenRefused, WrongCredentials
+from chassis.web import Caller, Operator, Router, ServiceCaller, Work
+from contracts.notification import Notify, Template
+from contracts.user import AccountView, AddAddress, AddressView, ContactView, RegisterAccount, Role, UserRegistered
+from user import passwords, queries
+from user.errors import AccountNotFound, AddressNotFound, EmailTaken
 from user.models import Account, Address
-
-JWKS_SECONDS = 300
 
 router = Router()
 
 
 @router.post("/accounts", status_code=201)
 async def register_account(body: RegisterAccount, work: Work) -> AccountView:
-    async with passwords.turn():
-        password_hash = await passwords.hashed(body.password)
+    password_hash = await passwords.hashed(body.password)
     await work.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", body.email)  # two may register it now
     if await queries.account_of(work, body.email) is not None:
         raise EmailTaken(field="email")
@@ -44,13 +28,16 @@ async def register_account(body: RegisterAccount, work: Work) -> AccountView:
         registered_at=work.now,
     )
     work.add(account)
-    work.send(UserRegistered(user_id=account.id))
+    work.send(
+        UserRegistered(user_id=account.id),
+        Notify(user_id=account.id, cause_id=account.id, template=Template.WELCOME),
+    )
     return AccountView.model_validate(account, from_attributes=True)
 
 
 @router.put("/accounts/{email}/roles/{role}")
 async def grant_role(email: str, role: Role, work: Work, _: Operator) -> AccountView:
-    account = await _locked(email, work)
+    account = await _locked(work, email=email.lower())
     account.roles = sorted({*account.roles, role})
     return AccountView.model_validate(account, from_attributes=True)
 
@@ -58,43 +45,15 @@ async def grant_role(email: str, role: Role, work: Work, _: Operator) -> Account
 @router.delete("/accounts/{email}/roles/{role}")
 async def revoke_role(email: str, role: Role, work: Work, _: Operator) -> AccountView:
     """Holds for access tokens issued from now on."""
-    account = await _locked(email, work)
+    account = await _locked(work, email=email.lower())
     account.roles = sorted({*account.roles} - {role})
     return AccountView.model_validate(account, from_attributes=True)
 
 
-async def _locked(email: str, work: Work) -> Account:
-    found = await work.lock(Account, email=[email.lower()])
-    if not found:
-        raise AccountNotFound()
-    return found[0]
-
-
-@router.post("/tokens", response_model=TokensView)
-async def issue_tokens(
-    body: Annotated[SignIn | RefreshTokens, Body(discriminator="grant_type")],
-    work: Work,
-    runtime: Runtime,
-    response: Response,
-) -> TokensView | Response:
-    settings = cast(UserSettings, runtime.settings)
-    response.headers["cache-control"] = "no-store"
-    if isinstance(body, RefreshTokens):
-        refreshed = await tokens.refresh(body.refresh_token, work, settings)
-        # Returned, not raised: the end of a session is to be committed.
-        return refreshed or RefreshTokenRefused().response()
-    async with passwords.turn():
-        account = await queries.account_of(work, body.email)
-        matched = await passwords.matches(body.password, account.password_hash if account else None)
-    if account is None or not matched:
-        raise WrongCredentials()
-    return await tokens.sign_in(account, work, settings)
-
-
-@router.get("/.well-known/jwks.json")
-async def keys(work: Work, response: Response) -> dict[str, list[dict[str, object]]]:
-    response.headers["cache-control"] = f"public, max-age={JWKS_SECONDS}"
-    return {"keys": [tokens.public(key) for key in await tokens.signing_keys(work)]}
+@router.get("/accounts/{account_id}/contact")
+async def contact(account_id: UUID, work: Work, _: ServiceCaller) -> ContactView:
+    account = await queries.account_by_id(work, account_id)
+    return ContactView.model_validate(account, from_attributes=True)
 
 
 @router.get("/me")
@@ -111,7 +70,7 @@ async def my_addresses(work: Work, caller: Caller) -> list[AddressView]:
 
 @router.post("/me/addresses", status_code=201)
 async def add_address(body: AddAddress, work: Work, caller: Caller) -> AddressView:
-    account = await queries.account_by_id(work, caller.id)
+    account = await _locked(work, id=caller.id)  # so that it is not erased at this moment
     address = work.add(Address.new(id=new_id(), account_id=account.id, **body.model_dump()))
     return AddressView.model_validate(address, from_attributes=True)
 
@@ -123,3 +82,11 @@ async def address(address_id: UUID, work: Work, _: ServiceCaller, customer_id: U
     if customer_id not in (None, found.account_id):
         raise AddressNotFound()
     return AddressView.model_validate(found, from_attributes=True)
+
+
+async def _locked(work: Work, **by: str | UUID) -> Account:
+    ((column, value),) = by.items()
+    found = await work.lock(Account, **{column: [value]})
+    if not found:
+        raise AccountNotFound()
+    return found[0]

@@ -1,0 +1,98 @@
+"""User as it runs, checking the tokens that it issues, and customers of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from chassis.tables import Table, shape
+from chassis.testing import Launch, Launched
+from contracts.notification import Notify
+from user.main import service
+
+PASSWORD = "correct horse battery"
+
+
+StartUser = Callable[..., Awaitable[Launched]]
+
+
+@pytest.fixture
+def start_user(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> StartUser:
+    """`await start_user(WRONG_PASSWORDS=3)`: the service, which checks the tokens that it issues."""
+
+    async def start(**settings: Any) -> Launched:
+        user = await launch(service, **settings)
+        monkeypatch.setenv("USER_URL", user.url)
+        return user
+
+    return start
+
+
+@pytest.fixture
+async def user(start_user: StartUser) -> Launched:
+    return await start_user()
+
+
+@dataclass
+class Customer:
+    """Somebody who has just signed in."""
+
+    id: UUID
+    email: str
+    refresh_token: str
+    client: httpx.AsyncClient
+
+
+@pytest.fixture
+async def ada(user: Launched) -> Customer:
+    return await a_customer(user, "ada@example.org")
+
+
+async def a_customer(user: Launched, email: str) -> Customer:
+    account, tokens = await register(user, email), (await sign_in(user, email)).json()
+    return Customer(UUID(account.json()["id"]), email, tokens["refresh_token"], user.client(tokens["access_token"]))
+
+
+async def post(user: Launched, path: str, body: dict[str, Any]) -> httpx.Response:
+    async with user.client() as client:
+        return await client.post(path, json=body)
+
+
+async def register(user: Launched, email: str, **other: Any) -> httpx.Response:
+    return await post(user, "/accounts", {"email": email, "password": PASSWORD, "name": "Ada", **other})
+
+
+async def sign_in(user: Launched, email: str, password: str = PASSWORD) -> httpx.Response:
+    return await post(user, "/tokens", {"grant_type": "password", "email": email, "password": password})
+
+
+async def refresh(user: Launched, token: str) -> httpx.Response:
+    return await post(user, "/tokens", {"grant_type": "refresh_token", "refresh_token": token})
+
+
+async def reset_secret(user: Launched, email: str) -> str:
+    """What the mail about a new reset would hold."""
+    await post(user, "/password-resets", {"email": email})
+    await user.settled()
+    (*_, mail) = [it for it in await user.sent(Notify) if isinstance(it, Notify)]
+    async with user.as_service("notification") as notification:
+        answer = await notification.get(f"/password-resets/{mail.about}/secret")
+    return str(answer.json()["secret"])
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+async def change(user: Launched, row: Table, **values: Any) -> None:
+    """Set columns of a row, as if it had been written so."""
+    (key,) = shape(type(row)).key
+    async with user.instance.database.work() as work:
+        (locked,) = await work.lock(type(row), **{key: [getattr(row, key)]})
+        for name, value in values.items():
+            setattr(locked, name, value)
+    await user.settled()

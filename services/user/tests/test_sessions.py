@@ -1,0 +1,91 @@
+"""Sign-out, and how many wrong guesses there are before a password can no longer be tried."""
+
+import asyncio
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from chassis.testing import Launched
+from user.models import RefreshToken, WrongPasswords
+
+from .conftest import PASSWORD, Customer, StartUser, change, post, refresh, refused, reset_secret, sign_in
+
+LIMIT = 3
+
+
+@pytest.fixture
+async def user(start_user: StartUser) -> Launched:
+    return await start_user(WRONG_PASSWORDS=LIMIT)
+
+
+async def sign_out(user: Launched, token: str) -> httpx.Response:
+    return await post(user, "/tokens/revocation", {"token": token})
+
+
+async def test_signing_out_ends_this_session_and_no_other(user: Launched, ada: Customer) -> None:
+    other = (await sign_in(user, ada.email)).json()["refresh_token"]
+    for _ in range(2):  # a client that heard no answer asks again
+        assert (await sign_out(user, ada.refresh_token)).status_code == 204
+    assert refused(await refresh(user, ada.refresh_token)) == (401, "refresh_token_refused")
+    assert (await refresh(user, other)).status_code == 200
+
+
+async def test_a_used_token_signs_out_as_well_and_an_unknown_one_is_no_error(user: Launched, ada: Customer) -> None:
+    second = (await refresh(user, ada.refresh_token)).json()["refresh_token"]
+    assert (await sign_out(user, "never seen")).status_code == 204
+    assert (await sign_out(user, ada.refresh_token)).status_code == 204
+    assert refused(await refresh(user, second)) == (401, "refresh_token_refused")
+
+
+async def test_a_session_that_is_signed_out_while_it_is_refreshed_ends(user: Launched, ada: Customer) -> None:
+    await asyncio.gather(refresh(user, ada.refresh_token), sign_out(user, ada.refresh_token))
+    assert await user.rows(RefreshToken) == []
+
+
+@pytest.mark.parametrize("email", ["ada@example.org", "nobody@example.org"])
+async def test_of_many_guesses_at_once_only_so_many_are_answered(user: Launched, ada: Customer, email: str) -> None:
+    answers = [refused(it) for it in await asyncio.gather(*[sign_in(user, email, "a guess") for _ in range(LIMIT + 4)])]
+    assert answers.count((401, "wrong_credentials")) == LIMIT
+    assert answers.count((429, "too_many_wrong_passwords")) == 4
+    answer = await sign_in(user, email)
+    assert refused(answer) == (429, "too_many_wrong_passwords")
+    assert 0 < int(answer.headers["retry-after"]) <= 15 * 60
+    assert email not in str(await user.rows(WrongPasswords))
+
+
+async def guessed(user: Launched, email: str, times: int = LIMIT) -> None:
+    for _ in range(times):
+        assert (await sign_in(user, email, "a guess")).status_code == 401
+
+
+async def test_guesses_are_forgotten_after_a_while(user: Launched, ada: Customer) -> None:
+    await guessed(user, ada.email)
+    (wrong,) = await user.rows(WrongPasswords)
+    await change(user, wrong, ends_at=wrong.ends_at - timedelta(minutes=15))
+    assert await user.rows(WrongPasswords) == []
+    assert (await sign_in(user, ada.email)).status_code == 200
+
+
+async def test_the_right_password_starts_the_count_again(user: Launched, ada: Customer) -> None:
+    for _ in range(2):
+        await guessed(user, ada.email, LIMIT - 1)
+        assert (await sign_in(user, ada.email)).status_code == 200
+
+
+async def test_nobody_is_kept_out_by_the_guesses_of_others(user: Launched, ada: Customer) -> None:
+    secret = await reset_secret(user, ada.email)
+    await guessed(user, ada.email)
+    assert (await refresh(user, ada.refresh_token)).status_code == 200
+    reset = await post(user, "/password-resets/uses", {"secret": secret, "new_password": "battery staple"})
+    assert reset.status_code == 200
+    assert (await sign_in(user, ada.email, "battery staple")).status_code == 200
+
+
+async def test_a_stolen_access_token_gives_no_more_guesses(user: Launched, ada: Customer) -> None:
+    answers = [
+        await ada.client.put("/me/password", json={"password": "a guess", "new_password": PASSWORD})
+        for _ in range(LIMIT + 1)
+    ]
+    assert [it.status_code for it in answers] == [422] * LIMIT + [429]
+    assert (await sign_in(user, ada.email)).status_code == 429

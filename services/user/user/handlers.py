@@ -1,0 +1,16 @@
+"""Services report that they hold nothing personal of somebody any more."""
+
+from chassis.subscriptions import Subscriptions, rows
+from chassis.work import UnitOfWork
+from contracts.user import ReportErasure
+from user import erasures
+from user.models import Erasure
+
+on = Subscriptions()
+
+
+@on(ReportErasure, needs=rows(Erasure, id="erasure_id"))
+def record_report(report: ReportErasure, work: UnitOfWork) -> None:
+    """A report that comes when the erasure itself is forgotten changes nothing."""
+    if (erasure := work.get(Erasure, report.erasure_id)) is not None:
+        erasures.record(erasure, report.service, report.rows, work)
