@@ -10,13 +10,14 @@ from pathlib import Path
 
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40
-MAX_SERVICE_LINES = 900
+MAX_SERVICE_LINES = 900  # of code: tables in docstrings and comments are not what makes a service large
 
 ENDS_A_TRANSACTION = {"commit", "rollback", "transaction"}
 MAY_END_ONE = {
     "shared/chassis/work.py",  # the unit of work
     "shared/chassis/database.py",  # which ends it with its block
     "shared/chassis/migrate.py",
+    "shared/chassis/migrations/env.py",
     "shared/chassis/messaging/kafka.py",  # commits what was read, not what was written
 }
 
@@ -29,9 +30,22 @@ def breaches(root: Path) -> Iterator[str]:
         if name.startswith(("services/", "shared/")) and "/tests/" not in name and name not in MAY_END_ONE:
             yield from commits(name, nodes)
     for service in sorted(root.glob("services/*")):
-        length = sum(len(path.read_text().splitlines()) for path in service.glob(f"{service.name}/**/*.py"))
+        length = sum(lines_of_code(path.read_text()) for path in service.glob(f"{service.name}/**/*.py"))
         if length > MAX_SERVICE_LINES:
-            yield f"services/{service.name}: a service of {length} lines, {MAX_SERVICE_LINES} are enough"
+            yield f"services/{service.name}: a service of {length} lines of code, {MAX_SERVICE_LINES} are enough"
+
+
+def lines_of_code(text: str) -> int:
+    """Without blank lines, comments and docstrings."""
+    told = set()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
+                told |= set(range(first, last + 1))
+    lines = enumerate(text.splitlines(), start=1)
+    return sum(
+        number not in told and not line.lstrip().startswith("#") and bool(line.strip()) for number, line in lines
+    )
 
 
 def too_long(name: str, lines: int, nodes: list[ast.AST]) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""`demo`: three orders through the running system (confirmed, declined, sold out), step by step, with the totals."""
+"""`demo`: orders through the running system, there and back again, step by step, and the totals before and after."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,8 +19,8 @@ from local.trouble import Trouble
 
 app = typer.Typer()
 console = Console()
-ENDED = ("delivered", "cancelled")
 MOST_SECONDS = 60
+LOST = "99599"  # the carrier loses every parcel to this postcode
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Customer:
     """Somebody with an account, an address and a card."""
 
     api: Gateway
-    address_id: str
+    address_ids: dict[str, str]  # by postcode
 
     @classmethod
     def registered(cls) -> "Customer":
@@ -36,21 +37,28 @@ class Customer:
         credentials = {name: account[name] for name in ("email", "password")}
         tokens = public().call("POST", "/tokens", json={"grant_type": "password", **credentials})
         api = public(tokens["access_token"])
-        address = {
-            "name": "Ada Demo",
-            "street": "1 Example Street",
-            "postcode": "10115",
-            "city": "Berlin",
-            "country": "DE",
-        }
         console.print(f"registered [b]{account['email']}[/b]")
-        return cls(api, api.call("POST", "/me/addresses", json=address)["id"])
+        home = {"name": "Ada Demo", "street": "1 Example Street", "city": "Berlin", "country": "DE"}
+        places = [api.call("POST", "/me/addresses", json={**home, "postcode": code}) for code in ("10115", LOST)]
+        return cls(api, {it["postcode"]: it["id"] for it in places})
 
-    def buy(self, product_id: str, quantity: int, card: str) -> Any:
+    def buy(self, product_id: str, quantity: int, card: str = "tok_visa", postcode: str = "10115") -> Any:
         """Fill the cart and check out. The order as accepted."""
         self.api.call("PUT", f"/cart/lines/{product_id}", json={"quantity": quantity})
-        body = {"address_id": self.address_id, "payment_token": card}
-        return self.api.call("POST", "/checkouts", json=body, headers={"Idempotency-Key": str(uuid4())})
+        body = {"address_id": self.address_ids[postcode], "payment_token": card}
+        return self.api.call("POST", "/checkouts", json=body, headers=_once())
+
+    def cancel(self, order_id: str) -> None:
+        self.api.call("POST", f"/orders/{order_id}/cancellation")
+
+    def send_back(self, order_id: str, product_id: str, quantity: int) -> Any:
+        """The return as announced."""
+        lines = [{"product_id": product_id, "quantity": quantity}]
+        return self.api.call("POST", f"/orders/{order_id}/returns", json={"lines": lines}, headers=_once())
+
+
+def _once() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid4())}
 
 
 @app.command()
@@ -61,13 +69,29 @@ def demo() -> None:
     staff = internal()
     customer, before = Customer.registered(), _steady_totals(staff)
     chosen = _some_product(staff)
-    bought = customer.buy(chosen["id"], 2, "tok_visa")
+    bought = customer.buy(chosen["id"], 2)
     _follow(staff, bought, f"two of {chosen['name']}, a good card", "delivered")
+    back = customer.send_back(bought["order_id"], chosen["id"], 1)
+    _receive(staff, bought, back)
+    lost = customer.buy(chosen["id"], 1, postcode=LOST)
+    _follow(staff, lost, "the carrier loses the parcel", "refunded")
     _follow(staff, customer.buy(chosen["id"], 1, "tok_declined"), "a card that is declined", "cancelled")
+    regretted = customer.buy(chosen["id"], 1)
+    customer.cancel(regretted["order_id"])
+    _follow(staff, regretted, "the customer thinks better of it", "cancelled")
     (stock,) = staff.call("GET", "/product/stock", params={"ids": chosen["id"]})
     too_many = stock["on_hand"] - stock["reserved"] + 1
-    _follow(staff, customer.buy(chosen["id"], too_many, "tok_visa"), f"{too_many} pieces, one too many", "cancelled")
-    _compare(before, _settled_totals(staff, before, bought), bought)
+    _follow(staff, customer.buy(chosen["id"], too_many), f"{too_many} pieces, one too many", "cancelled")
+    expected = {
+        "stock on_hand": -2,  # one of the two came back, one is lost
+        "stock reserved": 0,
+        "stock committed": 3,
+        "stock returned": 1,
+        "money authorized_cents": 0,
+        "money captured_cents": bought["total_cents"] - back["amount_cents"],
+        "money refunded_cents": lost["total_cents"] + back["amount_cents"],
+    }
+    _compare(before, _settled_totals(staff, before, expected), expected)
 
 
 def _some_product(staff: Gateway) -> Any:
@@ -83,21 +107,35 @@ def _some_product(staff: Gateway) -> Any:
 def _follow(staff: Gateway, placed: Any, title: str, expected: str) -> None:
     """Print each step as it happens, with the message that caused it and the milliseconds since the checkout."""
     console.print(f"\n[b]{title}[/b]  order {placed['order_id']}", soft_wrap=True)
-    path, shown, started = f"/order/orders/{placed['order_id']}/history", 0, None
+    for step in _steps(staff, placed, 0):
+        if step["status"] == expected:
+            return
+        if step["status"] in ("cancelled", "delivered", "refunded"):
+            raise Trouble(f"the order ended {step['status']}, and {expected} was expected")
+
+
+def _receive(staff: Gateway, bought: Any, back: Any) -> None:
+    """The goods of a return arrive; their money goes back."""
+    console.print(f"\n[b]one comes back[/b]  refund {back['id']} of {back['amount_cents']} cents", soft_wrap=True)
+    known = len(staff.call("GET", f"/order/orders/{bought['order_id']}/history"))
+    staff.call("POST", f"/order/orders/{bought['order_id']}/returns/{back['id']}/receipt")
+    next(_steps(staff, bought, known))
+
+
+def _steps(staff: Gateway, placed: Any, shown: int) -> Iterator[Any]:
+    """Each step of an order after so many that are shown, as it happens."""
+    path, started = f"/order/orders/{placed['order_id']}/history", _seconds(placed["placed_at"])
     until = time.monotonic() + MOST_SECONDS
     while time.monotonic() < until:
         for step in staff.call("GET", path)[shown:]:
-            at = _seconds(step["at"])
-            started, shown = started or at, shown + 1
+            shown += 1
             owner = OWNERS.get(step["cause"], "order")
             reason = f"  ({step['reason']})" if step["reason"] else ""
-            console.print(f"{(at - started) * 1000:8.0f} ms  {owner:<9} {step['cause']:<20} → {step['status']}{reason}")
-            if step["status"] in ENDED:
-                if step["status"] != expected:
-                    raise Trouble(f"the order ended {step['status']}, and {expected} was expected")
-                return
+            milliseconds = (_seconds(step["at"]) - started) * 1000
+            console.print(f"{milliseconds:8.0f} ms  {owner:<9} {step['cause']:<20} → {step['status']}{reason}")
+            yield step
         time.sleep(0.05)
-    raise Trouble(f"the order has not ended after {MOST_SECONDS} s: look at its history at {path}")
+    raise Trouble(f"the order does not move any more after {MOST_SECONDS} s: look at its history at {path}")
 
 
 def _seconds(moment: str) -> float:
@@ -135,34 +173,24 @@ def _steady_totals(staff: Gateway) -> dict[str, int]:
     return now
 
 
-def _settled_totals(staff: Gateway, before: dict[str, int], bought: Any) -> dict[str, int]:
-    """The totals once the capture of the sold goods is through; the parcel may be faster than the bank."""
+def _settled_totals(staff: Gateway, before: dict[str, int], expected: dict[str, int]) -> dict[str, int]:
+    """The totals once the last messages are through; the parcel may be faster than the bank."""
     until = time.monotonic() + MOST_SECONDS
     while True:
         now = _totals(staff)
-        captured = now["money captured_cents"] - before["money captured_cents"]
-        if captured >= bought["total_cents"] or time.monotonic() > until:
+        if all(now[name] - before[name] == it for name, it in expected.items()) or time.monotonic() > until:
             return now
         time.sleep(0.1)
 
 
-def _compare(before: dict[str, int], after: dict[str, int], bought: Any) -> None:
-    """Everything is where it was, but for what was sold."""
+def _compare(before: dict[str, int], after: dict[str, int], expected: dict[str, int]) -> None:
+    """Everything is where it was, but for what was sold and did not come back."""
     table = Table("total", "before", "after", "change")
     for name, was in before.items():
         table.add_row(name, str(was), str(after[name]), f"{after[name] - was:+d}")
     console.print()
     console.print(table)
-    change = {name: after[name] - was for name, was in before.items()}
-    pieces = sum(line["quantity"] for line in bought["lines"])
-    expected = {
-        "stock on_hand": -pieces,
-        "stock reserved": 0,
-        "stock committed": pieces,
-        "money authorized_cents": 0,
-        "money captured_cents": bought["total_cents"],
-    }
-    wrong = [name for name, it in expected.items() if change[name] != it]
+    wrong = [name for name, it in expected.items() if after[name] - before[name] != it]
     if wrong:
         raise Trouble(f"these totals do not balance: {', '.join(wrong)} (does somebody else buy at the same time?)")
-    console.print(f"No stock and no money lost: {pieces} pieces sold for {bought['total_cents']} cents.")
+    console.print(f"No stock and no money lost: {expected['money captured_cents']} cents for what was kept.")

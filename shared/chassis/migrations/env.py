@@ -2,9 +2,11 @@
 
 from alembic import context
 
-from chassis.schema import include
+from chassis.schema import LOCK_TIMEOUT, include
 
 connection = context.config.attributes["connection"]
+connection.exec_driver_sql(LOCK_TIMEOUT)
+connection.commit()
 context.configure(
     connection=connection,
     target_metadata=context.config.attributes["metadata"],
