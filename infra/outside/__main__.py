@@ -1,6 +1,6 @@
-"""`python -m outside`: provider and carrier on OUTSIDE_PORT, with their memory in OUTSIDE_STATE (a sqlite file).
+"""`python -m outside`: provider and carrier on OUTSIDE_PORT, a mail server on OUTSIDE_MAIL_PORT if one is given.
 
-The environment may also give the fields of `Settings`, in capitals.
+Their memory is in OUTSIDE_STATE (a sqlite file). The environment may also give the fields of `Settings`, in capitals.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from pydantic import ValidationError
 
-from outside import carrier, provider
+from outside import carrier, mail, provider, webhooks
 from outside.world import Settings, TheWorld, World
 
 
@@ -23,25 +23,38 @@ from outside.world import Settings, TheWorld, World
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = Settings.model_validate({name.lower(): value for name, value in os.environ.items() if name in _NAMES})
     app.state.world = TheWorld(os.environ.get("OUTSIDE_STATE", "outside.sqlite"), settings)
-    working = asyncio.create_task(carrier.work(app.state.world))
+    working = asyncio.create_task(_work(app.state.world))
     working.add_done_callback(_end_if_failed)
+    mail_port = os.environ.get("OUTSIDE_MAIL_PORT")
+    mails = await mail.serve(app.state.world, HOST, int(mail_port)) if mail_port else None
     yield
+    if mails is not None:
+        mails.close()
     working.cancel()
     with suppress(asyncio.CancelledError):
         await working
 
 
+async def _work(world: TheWorld) -> None:
+    async with asyncio.TaskGroup() as going_on:
+        going_on.create_task(carrier.work(world))
+        going_on.create_task(webhooks.work(world))
+
+
 def _end_if_failed(working: asyncio.Task[None]) -> None:
-    """A carrier that stands still would be worse than one that is restarted."""
+    """A world that stands still would be worse than one that is restarted."""
     if not working.cancelled() and (error := working.exception()):
-        logging.getLogger("outside").critical("the carrier failed", exc_info=error)
+        logging.getLogger("outside").critical("carrier or webhooks failed", exc_info=error)
         signal.raise_signal(signal.SIGTERM)
 
 
+HOST = os.environ.get("OUTSIDE_HOST", "127.0.0.1")
 _NAMES = {name.upper() for name in Settings.model_fields}
 app = FastAPI(title="The outside world", lifespan=lifespan)
 app.include_router(provider.router)
+app.include_router(provider.books)
 app.include_router(carrier.router)
+app.include_router(mail.router)
 
 
 @app.get("/settings")
@@ -60,5 +73,5 @@ async def tell(body: dict[str, Any], world: World) -> Settings:
 
 
 if __name__ == "__main__":
-    host, port = os.environ.get("OUTSIDE_HOST", "127.0.0.1"), int(os.environ.get("OUTSIDE_PORT", "8090"))
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)
+    port = int(os.environ.get("OUTSIDE_PORT", "8090"))
+    uvicorn.run(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=1)

@@ -1,37 +1,30 @@
 """The payment provider: holds, takes and gives back money on cards, of which some behave badly.
 
-What a card does is said by its token, also when its payment is captured or voided later (`CARDS`).
+What a card does is said by its token, also when its payment is captured, voided or refunded later.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import uuid4
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from outside.world import Answer, Key, TheWorld, Trouble, World, reply
+from outside.mood import Card
+from outside.webhooks import tell
+from outside.world import Answer, Key, Moody, TheWorld, World, reply
 
-router = APIRouter()
-
-
-@dataclass(frozen=True)
-class Card:
-    """How a card behaves: reasons why it is declined or not captured, and what goes wrong on the way."""
-
-    declined: str | None = None
-    not_captured: str | None = None
-    trouble: Trouble = None
-
-
+router = APIRouter(prefix="/payments", route_class=Moody)
+books = APIRouter()
 CARDS = {
     "tok_visa": Card(),
     "tok_declined": Card(declined="card_declined"),
     "tok_not_captured": Card(not_captured="authorization_expired"),
+    "tok_not_captured_once": Card(not_captured="authorization_expired", only_once=True),
+    "tok_not_refunded": Card(not_refunded="account_closed"),
     "tok_unavailable": Card(trouble="unavailable"),
     "tok_breaks": Card(trouble="breaks"),
+    "tok_late": Card(trouble="late"),
     "tok_slow": Card(trouble="slow"),
 }
 _UNKNOWN = Card(declined="unknown_card")
@@ -44,75 +37,134 @@ class Authorize(BaseModel, extra="forbid"):
     token: str
 
 
-@router.post("/payments")
-async def authorize(body: Authorize, world: World, key: Key) -> JSONResponse:
-    """Hold an amount: 201 with status authorized, or declined and a reason."""
+class Refund(BaseModel, extra="forbid"):
+    reference: str = ""
+    amount_cents: Annotated[int, Field(gt=0)]
 
-    card = CARDS.get(body.token, _UNKNOWN)
+
+@router.post("")
+async def authorize(body: Authorize, world: World, key: Key) -> Response:
+    """Hold an amount: 201 with status authorized, or declined and a reason."""
+    card = _card(world, body.token)
 
     def act() -> Answer:
-        status = "declined" if card.declined else "authorized"
-        payment = {"id": f"pay_{uuid4().hex}", **body.model_dump(), "status": status, "reason": card.declined}
-        world.rows(
-            "INSERT INTO payments VALUES (:id, :reference, :amount_cents, :currency, :token, :status, :reason)",
-            **payment,
-        )
-        return 201, _shown(payment)
+        payment = {"id": f"pay_{uuid4().hex}", **body.model_dump(), "reason": card.declined}
+        payment |= {"status": "declined" if card.declined else "authorized", "captured_cents": 0, "refunded_cents": 0}
+        return 201, _saved(world, payment)
 
     return await world.answer(key, f"authorize {body.model_dump_json()}", act, card.trouble)
 
 
-@router.post("/payments/{id}/capture")
-async def capture(id: str, world: World, key: Key) -> JSONResponse:
+@router.post("/{id}/capture")
+async def capture(id: str, world: World, key: Key) -> Response:
     """Take what is held. The answer is the payment as it is then, captured or not, with the reason."""
 
-    def move(payment: dict[str, Any], card: Card) -> None:
-        if payment["status"] == "authorized" and card.not_captured:
-            payment["reason"] = card.not_captured
-        elif payment["status"] == "authorized":
-            payment["status"] = "captured"
+    def act(payment: dict[str, Any], card: Card) -> Answer:
+        if payment["status"] != "authorized":
+            return 200, _shown(payment)
+        refused_before = payment["reason"] is not None
+        if card.not_captured and not (card.only_once and refused_before):
+            return 200, _saved(world, payment | {"reason": card.not_captured}, told=False)
+        taken = {"status": "captured", "reason": None, "captured_cents": payment["amount_cents"]}
+        return 200, _saved(world, payment | taken)
 
-    return await _moved(world, key, "capture", id, move)
-
-
-@router.post("/payments/{id}/void")
-async def void(id: str, world: World, key: Key) -> JSONResponse:
-    """Give back whatever it is: what is held becomes voided, what was taken refunded."""
-
-    def move(payment: dict[str, Any], card: Card) -> None:
-        payment["status"] = {"authorized": "voided", "captured": "refunded"}.get(payment["status"], payment["status"])
-
-    return await _moved(world, key, "void", id, move)
+    return await _act_on(id, world, key, "capture", act)
 
 
-@router.get("/payments")
-async def payments(reference: str, world: World) -> list[dict[str, Any]]:
-    return [_shown(payment) for payment in world.rows("SELECT * FROM payments WHERE reference = ?", reference)]
+@router.post("/{id}/void")
+async def void(id: str, world: World, key: Key) -> Response:
+    """Give back whatever is left: what is held becomes voided, what was taken refunded."""
+
+    def act(payment: dict[str, Any], _: Card) -> Answer:
+        if payment["status"] == "authorized":
+            return 200, _saved(world, payment | {"status": "voided"})
+        if payment["status"] == "captured":
+            return 200, _saved(world, payment | {"status": "refunded", "refunded_cents": payment["captured_cents"]})
+        return 200, _shown(payment)
+
+    return await _act_on(id, world, key, "void", act)
 
 
-@router.get("/totals")
+@router.post("/{id}/refunds")
+async def refund(id: str, body: Refund, world: World, key: Key) -> Response:
+    """Give back a part of what was taken: 201 with status refunded, or refused and a reason."""
+
+    def act(payment: dict[str, Any], card: Card) -> Answer:
+        asked = {"id": f"ref_{uuid4().hex}", "payment_id": id, **body.model_dump()}
+        left = payment["captured_cents"] - payment["refunded_cents"]
+        if reason := card.not_refunded or ("more_than_captured" if body.amount_cents > left else None):
+            return 201, {**asked, "status": "refused", "reason": reason}
+        world.rows("INSERT INTO refunds VALUES (:id, :payment_id, :reference, :amount_cents)", **asked)
+        status = "refunded" if body.amount_cents == left else payment["status"]
+        given_back = payment["refunded_cents"] + body.amount_cents
+        _saved(world, payment | {"status": status, "refunded_cents": given_back}, told="refunded")
+        return 201, {**asked, "status": "refunded", "reason": None}
+
+    return await _act_on(id, world, key, f"refund {body.model_dump_json()}", act)
+
+
+@router.get("")
+async def payments(
+    world: World, reference: str | None = None, since: int = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> list[dict[str, Any]]:
+    """Those of a reference, or those with a change after the one numbered `since`, in the order of their last change.
+
+    The next page begins at the `changed` of the last one on this page.
+    """
+    sql = "SELECT * FROM payments WHERE changed > ? ORDER BY changed LIMIT ?"
+    if reference is not None:
+        return [_shown(it) for it in world.rows("SELECT * FROM payments WHERE reference = ?", reference)]
+    return [_shown(it) for it in world.rows(sql, since, limit)]
+
+
+@router.get("/{id}/refunds")
+async def refunds(id: str, reference: str, world: World) -> list[dict[str, Any]]:
+    found = world.rows("SELECT * FROM refunds WHERE payment_id = ? AND reference = ?", id, reference)
+    return [{**it, "status": "refunded", "reason": None} for it in found]
+
+
+@books.get("/totals")
 async def totals(world: World) -> dict[str, int]:
-    """The sum of all payments by status, for whoever checks that no money was lost."""
-    cents = dict.fromkeys(["authorized", "captured", "voided", "refunded", "declined"], 0)
-    for sum_ in world.rows("SELECT status, sum(amount_cents) AS cents FROM payments GROUP BY status"):
-        cents[sum_["status"]] = sum_["cents"]
-    return {f"{status}_cents": sum_ for status, sum_ in cents.items()}
+    """Where the money is, for whoever checks that none was lost."""
+    (sums,) = world.rows(
+        "SELECT total(amount_cents) FILTER (WHERE status = 'authorized') AS authorized_cents,"
+        " total(captured_cents) - total(refunded_cents) AS captured_cents,"
+        " total(amount_cents) FILTER (WHERE status = 'voided') AS voided_cents,"
+        " total(refunded_cents) AS refunded_cents,"
+        " total(amount_cents) FILTER (WHERE status = 'declined') AS declined_cents FROM payments"
+    )
+    return {name: int(cents) for name, cents in sums.items()}
 
 
-async def _moved(
-    world: TheWorld, key: str, verb: str, id: str, move: Callable[[dict[str, Any], Card], None]
-) -> JSONResponse:
+async def _act_on(
+    id: str, world: TheWorld, key: str, what: str, act: Callable[[dict[str, Any], Card], Answer]
+) -> Response:
+    """What was asked of a payment, of which there must be one."""
     found = world.rows("SELECT * FROM payments WHERE id = ?", id)
     if not found:
         return reply((404, {"code": "payment_not_found"}))
-    payment, card = found[0], CARDS.get(found[0]["token"], _UNKNOWN)
+    card = _card(world, found[0]["token"])
+    return await world.answer(key, f"{what} {id}", lambda: act(found[0], card), card.trouble)
 
-    def act() -> Answer:
-        move(payment, card)
-        world.rows("UPDATE payments SET status = :status, reason = :reason WHERE id = :id", **payment)
-        return 200, _shown(payment)
 
-    return await world.answer(key, f"{verb} {id}", act, card.trouble)
+def _card(world: TheWorld, token: str) -> Card:
+    told = world.settings.cards
+    return told.get(token) or told.get("*") or CARDS.get(token, _UNKNOWN)
+
+
+def _saved(world: TheWorld, payment: dict[str, Any], told: str | bool = True) -> dict[str, Any]:
+    """Keep the payment as it is now, number the change, and tell who wants to know."""
+    world.rows(
+        "INSERT OR REPLACE INTO payments (id, reference, amount_cents, currency, token, status, reason,"
+        " captured_cents, refunded_cents, changed) VALUES (:id, :reference, :amount_cents, :currency, :token, :status,"
+        " :reason, :captured_cents, :refunded_cents, (SELECT coalesce(max(changed), 0) + 1 FROM payments))",
+        **payment,
+    )
+    (saved,) = world.rows("SELECT * FROM payments WHERE id = ?", payment["id"])
+    if told:
+        type = f"payment.{payment['status'] if told is True else told}"
+        tell(world, "provider", type, _shown(saved), after=world.settings.provider_webhook_seconds)
+    return _shown(saved)
 
 
 def _shown(payment: dict[str, Any]) -> dict[str, Any]:

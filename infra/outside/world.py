@@ -6,17 +6,23 @@ Each request is one transaction of sqlite, its effect together with its answer, 
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, Literal, Self
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from random import Random
+from typing import Annotated, Any, Literal, Self, get_args
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, model_validator
 
-_TABLES = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
+from outside.mood import Card, Mood, Named, Road, Trouble
+
+_PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+# Run once each, in this order: a file keeps the number of those it has seen in its user_version.
+_VERSIONS = [
+    """
 CREATE TABLE IF NOT EXISTS requests (key TEXT PRIMARY KEY, request TEXT, asked INTEGER, status INTEGER, answer TEXT);
 CREATE TABLE IF NOT EXISTS payments (
     id TEXT PRIMARY KEY, reference TEXT, amount_cents INTEGER, currency TEXT, token TEXT, status TEXT, reason TEXT);
@@ -27,10 +33,32 @@ CREATE INDEX IF NOT EXISTS shipments_reference ON shipments (reference);
 CREATE INDEX IF NOT EXISTS shipments_due ON shipments (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, body TEXT, tries INTEGER, due_at REAL);
 CREATE INDEX IF NOT EXISTS webhooks_due ON webhooks (due_at);
-"""
+""",
+    """
+ALTER TABLE webhooks ADD COLUMN recipient TEXT NOT NULL DEFAULT 'carrier';
+ALTER TABLE requests ADD COLUMN at REAL NOT NULL DEFAULT 0;
+UPDATE requests SET at = unixepoch();
+CREATE INDEX requests_at ON requests (at);
+ALTER TABLE payments ADD COLUMN captured_cents INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE payments ADD COLUMN refunded_cents INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE payments ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+UPDATE payments SET changed = rowid, captured_cents = iif(status IN ('captured', 'refunded'), amount_cents, 0),
+    refunded_cents = iif(status = 'refunded', amount_cents, 0);
+CREATE UNIQUE INDEX payments_changed ON payments (changed);
+CREATE TABLE refunds (id TEXT PRIMARY KEY, payment_id TEXT, reference TEXT, amount_cents INTEGER);
+CREATE INDEX refunds_reference ON refunds (payment_id, reference);
+""",
+    "ALTER TABLE shipments ADD COLUMN postcode TEXT NOT NULL DEFAULT '';",
+    """
+CREATE TABLE mails (
+    id INTEGER PRIMARY KEY, recipient TEXT, sender TEXT, message_id TEXT, subject TEXT, headers TEXT, text TEXT,
+    html TEXT, at REAL);
+CREATE INDEX mails_recipient ON mails (recipient, id);
+""",
+]
+ANSWERS_KEPT_SECONDS = 24 * 3600
 Answer = tuple[int, dict[str, Any]]
-# At the first request with a key: not done and 503; done and 500; done and answered after `slow_seconds`.
-Trouble = Literal["unavailable", "breaks", "slow"] | None
+Recipient = Literal["carrier", "provider"]  # whose webhooks these are
 
 
 class Settings(BaseModel, extra="forbid"):
@@ -39,13 +67,27 @@ class Settings(BaseModel, extra="forbid"):
     dispatch_seconds: Annotated[float, Field(ge=0)] = 5
     deliver_seconds: Annotated[float, Field(ge=0)] = 5
     slow_seconds: Annotated[float, Field(ge=0)] = 30
+    late_seconds: Annotated[float, Field(ge=0)] = 0.5
+    webhook_late_seconds: Annotated[float, Field(ge=0)] = 5
+    mood: Named = Mood()
+    cards: dict[str, Card] = {}  # by token, before those the provider knows; "*" is every card
+    postcodes: dict[str, Road] = {}  # the same for parcels, by postcode
     carrier_webhook_url: str = ""  # empty: the carrier does not call back, one has to ask
     carrier_webhook_secret: str = ""  # base64
+    provider_webhook_url: str = ""  # the same for the provider
+    provider_webhook_secret: str = ""
+    provider_webhook_seconds: Annotated[float, Field(ge=0)] = 1  # its news come a little after its answers
+
+    def webhook(self, recipient: Recipient) -> tuple[str, str]:
+        """Where to, and the secret to sign with."""
+        return getattr(self, f"{recipient}_webhook_url"), getattr(self, f"{recipient}_webhook_secret")
 
     @model_validator(mode="after")
     def _can_sign(self) -> Self:
-        if self.carrier_webhook_url and not self.carrier_webhook_secret:
-            raise ValueError("webhooks are signed: carrier_webhook_secret is needed")
+        for recipient in get_args(Recipient):
+            url, secret = self.webhook(recipient)
+            if url and not secret:
+                raise ValueError(f"webhooks are signed: {recipient}_webhook_secret is needed")
         return self
 
 
@@ -54,10 +96,21 @@ class TheWorld:
 
     def __init__(self, path: str, settings: Settings) -> None:
         self.settings = settings
-        self.changed = asyncio.Event()  # wakes the carrier: something may be due earlier
+        self.chance = Random(0)  # the same bad luck in every run
+        # Something may be due earlier. One for each that waits: it clears its own and would miss what another clears.
+        self.parcels_changed, self.webhooks_changed = asyncio.Event(), asyncio.Event()
         self._state = sqlite3.connect(path, isolation_level=None)
         self._state.row_factory = sqlite3.Row
-        self._state.executescript(_TABLES)
+        self._state.executescript(_PRAGMAS)
+        (seen,) = self._state.execute("PRAGMA user_version").fetchone()
+        for number, script in enumerate(_VERSIONS[seen:], seen + 1):
+            self._state.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    async def until(self, due_at: float | None, changed: asyncio.Event) -> None:
+        """Sleep until this moment, or until something changes."""
+        with suppress(TimeoutError):
+            seconds = None if due_at is None else max(0, due_at - time.time())
+            await asyncio.wait_for(changed.wait(), seconds)
 
     def rows(self, sql: str, *values: object, **named: object) -> list[dict[str, Any]]:
         return [dict(row) for row in self._state.execute(sql, named or values)]
@@ -72,29 +125,59 @@ class TheWorld:
             raise
         self._state.execute("COMMIT")
 
-    async def answer(self, key: str, request: str, act: Callable[[], Answer], trouble: Trouble = None) -> JSONResponse:
-        """Act once per idempotency key and give that answer ever after; the first time, with the trouble asked for."""
+    async def answer(
+        self, key: str, request: str, act: Callable[[], Answer], trouble: Trouble | None = None
+    ) -> Response:
+        """Act once per idempotency key and give that answer for a day; the first time, with the trouble asked for."""
         with self.transaction():
+            now = time.time()
+            self.rows("DELETE FROM requests WHERE at < ?", now - ANSWERS_KEPT_SECONDS)
             (seen,) = self.rows(
-                "INSERT INTO requests VALUES (?, ?, 1, NULL, NULL)"
+                "INSERT INTO requests (key, request, asked, at) VALUES (?, ?, 1, ?)"
                 " ON CONFLICT (key) DO UPDATE SET asked = asked + 1 RETURNING *",
                 key,
                 request,
+                now,
             )
-            troubled = trouble if seen["asked"] == 1 else None
             if seen["request"] != request:
                 return reply((409, {"code": "idempotency_key_reused"}))
+            troubled = trouble if seen["asked"] == 1 else None
             if troubled == "unavailable":
-                return reply((503, {"code": "unavailable"}))
+                return reply(_UNAVAILABLE)
             if seen["answer"] is None:
                 seen["status"], answer = act()
                 seen["answer"] = json.dumps(answer)
                 self.rows("UPDATE requests SET status = :status, answer = :answer WHERE key = :key", **seen)
-        if troubled == "slow":
-            await asyncio.sleep(self.settings.slow_seconds)
-        return reply(
-            (500, {"code": "internal"}) if troubled == "breaks" else (seen["status"], json.loads(seen["answer"]))
-        )
+        return await self.suffer(troubled, reply((seen["status"], json.loads(seen["answer"]))))
+
+    def first(self, key: str) -> bool:
+        """Whether this is asked for the first time, of what needs no idempotency key."""
+        sql = "INSERT INTO requests (key, asked, at) VALUES (?, 1, ?) ON CONFLICT (key) DO NOTHING RETURNING key"
+        return bool(self.rows(sql, key, time.time()))
+
+    async def suffer(self, trouble: Trouble | None, answer: Response) -> Response:
+        """What becomes of the answer to something that was done."""
+        if trouble in ("late", "slow"):
+            await asyncio.sleep(self.settings.late_seconds if trouble == "late" else self.settings.slow_seconds)
+        return reply(_BROKEN) if trouble == "breaks" else answer
+
+
+class Moody(APIRoute):
+    """A route that suffers from the mood of the world: `APIRouter(route_class=Moody)`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        act = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            world = _world(request)
+            trouble = world.settings.mood.trouble(world.chance)
+            return reply(_UNAVAILABLE) if trouble == "unavailable" else await world.suffer(trouble, await act(request))
+
+        return handle
+
+
+_UNAVAILABLE: Answer = (503, {"code": "unavailable"})
+_BROKEN: Answer = (500, {"code": "internal"})
 
 
 def reply(answer: Answer) -> JSONResponse:

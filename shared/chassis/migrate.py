@@ -69,7 +69,10 @@ async def _migrate(service: Service, database_url: str) -> None:
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+            # Asked for again and again: whoever waits for it holds a snapshot, which CREATE INDEX CONCURRENTLY waits for.
+            while not await connection.scalar(text(f"SELECT pg_try_advisory_lock({LOCK})")):
+                await connection.commit()
+                await asyncio.sleep(0.2)
             await connection.commit()
             await connection.run_sync(lambda it: command.upgrade(config(service, it), "head"))
             await connection.commit()

@@ -1,26 +1,28 @@
 """The life of a payment, read from top to bottom: commands make attempts, the outcomes of attempts make events.
 
-| state           | AuthorizePayment  | CapturePayment        | VoidPayment           | outcome of attempt          |
-|-----------------|-------------------|-----------------------|-----------------------|-----------------------------|
-| (none)          | authorizing       | PaymentCaptureRefused | voided, PaymentVoided |                             |
-| authorizing     |                   | PaymentCaptureRefused | waits                 | authorized or declined      |
-| authorized      | PaymentAuthorized | capturing             | voiding               |                             |
-| declined        | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided         |                             |
-| capturing       | PaymentAuthorized |                       | waits                 | captured or capture_refused |
-| captured        | PaymentAuthorized | PaymentCaptured       | voiding               |                             |
-| capture_refused | PaymentAuthorized | capturing             | voiding               |                             |
-| voiding         |                   | PaymentCaptureRefused |                       | voided                      |
-| voided          | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided         |                             |
+| state           | AuthorizePayment  | CapturePayment        | VoidPayment      | RefundPayment | outcome of attempt  |
+|-----------------|-------------------|-----------------------|------------------|---------------|---------------------|
+| (none)          | authorizing       | PaymentCaptureRefused | voided           | -Refused      |                     |
+| authorizing     |                   | PaymentCaptureRefused | waits            | -Refused      | authorized/declined |
+| authorized      | PaymentAuthorized | capturing             | voiding          | -Refused      |                     |
+| declined        | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided    | -Refused      |                     |
+| capturing       | PaymentAuthorized |                       | waits            | waits         | captured/-refused   |
+| captured        | PaymentAuthorized | PaymentCaptured       | voiding or waits | an attempt    | -Refunded/-Refused  |
+| capture_refused | PaymentAuthorized | capturing             | voiding          | -Refused      |                     |
+| voiding         |                   | PaymentCaptureRefused |                  | -Refused      | voided              |
+| voided          | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided    | -Refused      |                     |
 
 An outcome is announced by the event of its state. Where nothing is answered, the outcome under way is the answer.
+A captured payment stays captured while parts of it are refunded, several at once if asked so; a VoidPayment waits for
+their outcomes and then gives back the rest, and no refund is begun after it.
 """
 
 import random
 from datetime import timedelta
+from uuid import UUID
 
 from chassis.due import Due
 from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import new_id
 from chassis.work import UnitOfWork
 from contracts.payment import (
     AuthorizePayment,
@@ -30,9 +32,13 @@ from contracts.payment import (
     PaymentCaptureRefused,
     PaymentDeclined,
     PaymentVoided,
+    RefundPayment,
     VoidPayment,
 )
-from payment.models import Attempt, AttemptKind, Payment, PaymentState
+from payment import refunds
+from payment.attempts import ask_for
+from payment.ledger import post
+from payment.models import Account, Attempt, AttemptKind, Payment, PaymentState, Refund, RefundState
 from payment.provider import Outcome, ask
 
 on = Subscriptions()
@@ -51,7 +57,7 @@ def authorize_payment(command: AuthorizePayment, work: UnitOfWork) -> None:
             state=PaymentState.AUTHORIZING,
         )
         work.add(payment)
-        _attempt(AttemptKind.AUTHORIZE, payment, work, payment_token=command.payment_token)
+        ask_for(AttemptKind.AUTHORIZE, payment, work, payment_token=command.payment_token)
     elif payment.state in (PaymentState.DECLINED, PaymentState.VOIDED):
         work.send(PaymentDeclined(order_id=payment.order_id, reason=payment.reason or payment.state))
     elif payment.state not in (PaymentState.AUTHORIZING, PaymentState.VOIDING):
@@ -65,7 +71,7 @@ def capture_payment(command: CapturePayment, work: UnitOfWork) -> None:
         case PaymentState.AUTHORIZED | PaymentState.CAPTURE_REFUSED:
             assert payment is not None
             payment.state = PaymentState.CAPTURING
-            _attempt(AttemptKind.CAPTURE, payment, work)
+            ask_for(AttemptKind.CAPTURE, payment, work)
         case PaymentState.CAPTURED:
             assert payment is not None
             work.send(_captured(payment))
@@ -75,7 +81,12 @@ def capture_payment(command: CapturePayment, work: UnitOfWork) -> None:
             work.send(PaymentCaptureRefused(order_id=command.order_id, reason=state or "never_authorized"))
 
 
-@on(VoidPayment, needs=rows(Payment, order_id="order_id"))
+def _asked_back(about: VoidPayment | Attempt, work: UnitOfWork) -> list[UUID]:
+    payment = work.get(Payment, about.order_id)
+    return [payment.order_id] if payment is not None and payment.asked_back_cents else []
+
+
+@on(VoidPayment, needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_asked_back)])
 def void_payment(command: VoidPayment, work: UnitOfWork) -> None:
     payment = work.get(Payment, command.order_id)
     if payment is None:
@@ -89,30 +100,42 @@ def _void(payment: Payment, work: UnitOfWork) -> None:
     match payment.state:
         case PaymentState.AUTHORIZING | PaymentState.CAPTURING:
             payment.void_waits = True
+        case PaymentState.CAPTURED if refunds.under_way(payment, work):
+            payment.void_waits = True
+        case PaymentState.CAPTURED if payment.asked_back_cents == payment.amount_cents:
+            payment.state = PaymentState.VOIDED
+            work.send(PaymentVoided(order_id=payment.order_id))
         case PaymentState.AUTHORIZED | PaymentState.CAPTURED | PaymentState.CAPTURE_REFUSED:
             payment.state = PaymentState.VOIDING
-            _attempt(AttemptKind.VOID, payment, work)
+            rest = payment.amount_cents - payment.asked_back_cents
+            ask_for(AttemptKind.VOID, payment, work, amount_cents=rest)
         case PaymentState.DECLINED | PaymentState.VOIDED:
             work.send(PaymentVoided(order_id=payment.order_id))
 
 
-def _attempt(kind: AttemptKind, payment: Payment, work: UnitOfWork, payment_token: str | None = None) -> None:
-    """Write down what is to be asked of the provider. It is asked after the commit."""
-    attempt = Attempt.new(
-        id=new_id(),
-        order_id=payment.order_id,
-        kind=kind,
-        amount_cents=payment.amount_cents,
-        currency=payment.currency,
-        payment_token=payment_token,
-        provider_id=payment.provider_id,
-        due_at=work.now,
-        cause=work.origin(),
+@on(RefundPayment, needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id="order_id")])
+def refund_payment(command: RefundPayment, work: UnitOfWork) -> None:
+    payment, refund = work.get(Payment, command.order_id), work.get(Refund, command.order_id, command.refund_id)
+    if refund is not None:
+        return refunds.answer(refund, work)
+    refund = Refund.new(
+        order_id=command.order_id, id=command.refund_id, amount_cents=command.amount_cents, state=RefundState.ASKED
     )
-    work.add(attempt)
+    work.add(refund)
+    if payment is None:
+        return refunds.refuse(refund, "never_captured", work)
+    if reason := refunds.why_not(payment, command.amount_cents):
+        return refunds.refuse(refund, reason, work)
+    payment.asked_back_cents += refund.amount_cents
+    refunds.start(payment, work)
 
 
-@due(Attempt.due_at, call=ask, lease_seconds=30, needs=rows(Payment, order_id="order_id"))
+@due(
+    Attempt.due_at,
+    call=ask,
+    lease_seconds=30,
+    needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_asked_back)],
+)
 def record_outcome(attempt: Attempt, outcome: Outcome | None, work: UnitOfWork) -> None:
     """What the provider said becomes the state of the payment; while it is unknown, it is asked for again."""
     if outcome is None:
@@ -123,29 +146,39 @@ def record_outcome(attempt: Attempt, outcome: Outcome | None, work: UnitOfWork) 
     payment = work.get(Payment, attempt.order_id)
     assert payment is not None
     attempt.outcome, attempt.due_at, attempt.payment_token = outcome.status, None, None
-    _know(payment, attempt.kind, outcome, work)
-    if payment.void_waits:
+    refund = work.get(Refund, attempt.order_id, attempt.refund_id)
+    if refund is not None:
+        refused = None if outcome.status == "refunded" else outcome.reason or outcome.status
+        refunds.know(refund, payment, refused, work)
+    else:
+        _know(payment, attempt, outcome, work)
+    refunds.start(payment, work)
+    if payment.void_waits and not refunds.under_way(payment, work):
         payment.void_waits = False
         _void(payment, work)
 
 
-def _know(payment: Payment, kind: AttemptKind, outcome: Outcome, work: UnitOfWork) -> None:
+def _know(payment: Payment, attempt: Attempt, outcome: Outcome, work: UnitOfWork) -> None:
     payment.provider_id = outcome.id
-    match kind, outcome.status:
+    match attempt.kind, outcome.status:
         case AttemptKind.AUTHORIZE, "declined":
             payment.state, payment.reason = PaymentState.DECLINED, outcome.reason or "declined"
             work.send(PaymentDeclined(order_id=payment.order_id, reason=payment.reason))
         case AttemptKind.AUTHORIZE, _:
             payment.state = PaymentState.AUTHORIZED
+            post(payment, attempt.amount_cents, work, debit=Account.HELD, credit=Account.CUSTOMER)
             work.send(_authorized(payment))
         case AttemptKind.CAPTURE, "captured":
             payment.state, payment.reason = PaymentState.CAPTURED, None
+            post(payment, attempt.amount_cents, work, debit=Account.CAPTURED, credit=Account.HELD)
             work.send(_captured(payment))
         case AttemptKind.CAPTURE, _:
             payment.state, payment.reason = PaymentState.CAPTURE_REFUSED, outcome.reason or outcome.status
             work.send(PaymentCaptureRefused(order_id=payment.order_id, reason=payment.reason))
-        case AttemptKind.VOID, _:
+        case AttemptKind.VOID, status:
             payment.state, payment.reason = PaymentState.VOIDED, None
+            was = Account.CAPTURED if status == "refunded" else Account.HELD
+            post(payment, attempt.amount_cents, work, debit=Account.VOIDED, credit=was)
             work.send(PaymentVoided(order_id=payment.order_id))
 
 

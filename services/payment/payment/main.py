@@ -1,15 +1,17 @@
-"""Payment: holds, takes and gives back money through a payment provider, and remembers every attempt."""
+"""Payment: holds, takes and gives back money through a payment provider, and keeps books of it."""
 
 from chassis.service import Service
 from contracts import payment as contract
-from payment import handlers, models, routes
+from payment import handlers, hooks, models, routes, tasks
 from payment.config import PaymentSettings
 
 service = Service(
     contract.api,
-    routers=[routes.router],
+    routers=[routes.router, hooks.router],
     subscriptions=handlers.on,
     due=handlers.due,
+    tasks=tasks.tasks,
     settings=PaymentSettings,
     models=models,
+    hooks="/hooks",
 )

@@ -1,41 +1,51 @@
 """The adapter of the payment provider: an attempt becomes an HTTP request, its answer an outcome, or stays unknown."""
 
 import logging
-from typing import Literal, cast
+import time
+from typing import Any, Literal, cast
 
 import httpx
-from pydantic import BaseModel, ValidationError
+import stamina
+from pydantic import BaseModel, TypeAdapter
 
 from chassis.service import Runtime
 from payment.config import PaymentSettings
+from payment.guard import Guard, PutOff
 from payment.models import Attempt, AttemptKind
 
 logger = logging.getLogger(__name__)
+KEYS_ARE_KNOWN_SECONDS = 20 * 3600  # the provider forgets them after a day
 
 
 class Outcome(BaseModel):
-    """The payment at the provider after the request."""
+    """The payment, or the refund, at the provider after the request."""
 
     id: str | None
-    status: Literal["authorized", "declined", "captured", "voided", "refunded"]
+    status: Literal["authorized", "declined", "captured", "voided", "refunded", "refused"]
     reason: str | None
+
+
+class Listed(Outcome):
+    """A payment in the provider's list; `changed` numbers its last change among those of all payments."""
+
+    id: str
+    reference: str
+    amount_cents: int
+    captured_cents: int
+    refunded_cents: int
+    changed: int
+
+
+_outcomes, _list = TypeAdapter(list[Outcome]), TypeAdapter(list[Listed])
 
 
 async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
     """Make the request of an attempt, safe to repeat. None: the outcome is unknown, the money may have moved or not."""
-    settings = cast(PaymentSettings, runtime.settings)
     try:
-        answer = await runtime.http.post(
-            f"{settings.provider_url}{_path(attempt)}",
-            json=_body(attempt),
-            headers={"Idempotency-Key": str(attempt.id)},
-            timeout=settings.provider_timeout_seconds,
-        )
-        if answer.status_code == 422 and attempt.kind == AttemptKind.AUTHORIZE:
-            return Outcome(id=None, status="declined", reason="not_accepted")
-        answer.raise_for_status()
-        return Outcome.model_validate_json(answer.content)
-    except (httpx.HTTPError, ValidationError) as error:
+        return await _done_before(attempt, runtime) or await _asked(attempt, runtime)
+    except PutOff:
+        return None
+    except (httpx.HTTPError, ValueError) as error:
         logger.warning(
             "the outcome of a payment attempt is unknown, it will be asked for again",
             extra={
@@ -48,16 +58,66 @@ async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
         return None
 
 
-def _path(attempt: Attempt) -> str:
-    return "/payments" if attempt.provider_id is None else f"/payments/{attempt.provider_id}/{attempt.kind}"
+_again = stamina.retry(on=(httpx.HTTPError, PutOff), attempts=5, wait_initial=0.2, wait_max=2)
 
 
-def _body(attempt: Attempt) -> dict[str, object] | None:
-    if attempt.kind != AttemptKind.AUTHORIZE:
+@_again
+async def changed_since(position: int, runtime: Runtime) -> list[Listed]:
+    """A page of the provider's list, in the order of changes; empty at its end. Raises httpx.HTTPError or PutOff."""
+    answer = await _call(runtime, "GET", "/payments", params={"since": position})
+    return _list.validate_json(answer.raise_for_status().content)
+
+
+@_again
+async def of_reference(reference: str, runtime: Runtime) -> list[Listed]:
+    """What the provider has for an order. Raises httpx.HTTPError or PutOff."""
+    answer = await _call(runtime, "GET", "/payments", params={"reference": reference})
+    return _list.validate_json(answer.raise_for_status().content)
+
+
+async def _asked(attempt: Attempt, runtime: Runtime) -> Outcome | None:
+    path, body = _request(attempt)
+    headers = {"Idempotency-Key": str(attempt.id)}
+    answer = await _call(runtime, "POST", path, retry=attempt.tries > 0, json=body, headers=headers)
+    if answer.status_code == 422 and attempt.kind == AttemptKind.AUTHORIZE:
+        return Outcome(id=None, status="declined", reason="not_accepted")
+    outcome = Outcome.model_validate_json(answer.raise_for_status().content)
+    if attempt.kind == AttemptKind.VOID and outcome.status in ("authorized", "captured"):
+        raise ValueError(f"a void that leaves a payment {outcome.status} is none")
+    return outcome
+
+
+async def _done_before(attempt: Attempt, runtime: Runtime) -> Outcome | None:
+    """What an old request led to, whose key may be forgotten: with it, the money would move a second time."""
+    if time.time() - (attempt.id.int >> 80) / 1000 < KEYS_ARE_KNOWN_SECONDS:  # a UUIDv7 begins with milliseconds
         return None
-    return {
-        "reference": str(attempt.order_id),
-        "amount_cents": attempt.amount_cents,
-        "currency": attempt.currency,
-        "token": attempt.payment_token,
-    }
+    match attempt.kind:
+        case AttemptKind.AUTHORIZE:
+            path, reference = "/payments", str(attempt.order_id)
+        case AttemptKind.REFUND:
+            path, reference = f"/payments/{attempt.provider_id}/refunds", str(attempt.refund_id)
+        case _:
+            return None  # captured and voided once, whatever the key
+    answer = await _call(runtime, "GET", path, retry=True, params={"reference": reference})
+    return next(iter(_outcomes.validate_json(answer.raise_for_status().content)), None)
+
+
+def _request(attempt: Attempt) -> tuple[str, dict[str, object] | None]:
+    match attempt.kind:
+        case AttemptKind.AUTHORIZE:
+            held = {"amount_cents": attempt.amount_cents, "currency": attempt.currency, "token": attempt.payment_token}
+            return "/payments", {"reference": str(attempt.order_id), **held}
+        case AttemptKind.REFUND:
+            back = {"reference": str(attempt.refund_id), "amount_cents": attempt.amount_cents}
+            return f"/payments/{attempt.provider_id}/refunds", back
+        case kind:
+            return f"/payments/{attempt.provider_id}/{kind}", None
+
+
+async def _call(runtime: Runtime, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx.Response:
+    """The answer, if it is one: what says that the provider is in trouble is raised."""
+    settings = cast(PaymentSettings, runtime.settings)
+    async with runtime.hold(Guard).call(retry=retry):
+        url, timeout = f"{settings.provider_url}{path}", settings.provider_timeout_seconds
+        answer = await runtime.http.request(method, url, timeout=timeout, **request)
+        return answer.raise_for_status() if answer.status_code == 429 or answer.is_server_error else answer

@@ -1,27 +1,42 @@
-"""What staff may ask: one payment with its attempts, and the sums of all."""
+"""What staff may ask: one payment with its attempts and refunds, the balances, and where the provider differs."""
 
+from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from chassis.pages import Cursor, Limit, Page, page, position
 from chassis.web import Router, Staff, Work
-from payment.models import AttemptKind, PaymentState
-from payment.queries import attempts_of_order, cents_by_state, payment_of_order
+from payment.models import Account, AttemptKind, DiscrepancyKind, PaymentState, RefundState
+from payment.queries import attempts_of_order, balances, discrepancies_after, payment_of_order, refunds_of_order
 
 router = Router()
-HELD = (PaymentState.AUTHORIZED, PaymentState.CAPTURING, PaymentState.CAPTURE_REFUSED, PaymentState.VOIDING)
 
 
-class AttemptView(BaseModel):
+class View(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class AttemptView(View):
     """A request to the provider. Its `outcome` is null while it is unknown."""
 
     id: UUID
     kind: AttemptKind
+    amount_cents: int
     outcome: str | None
     tries: int
 
 
-class PaymentView(BaseModel):
+class RefundView(View):
+    """A part that was to be given back."""
+
+    id: UUID
+    amount_cents: int
+    state: RefundState
+    reason: str | None
+
+
+class PaymentView(View):
     order_id: UUID
     amount_cents: int
     currency: str
@@ -29,28 +44,54 @@ class PaymentView(BaseModel):
     reason: str | None
     provider_id: str | None
     attempts: list[AttemptView]
+    refunds: list[RefundView]
 
 
 class Totals(BaseModel):
-    """What is held, what was taken, and what was given back."""
+    """Where the money is by the books: held, ours, and given back before or after it was ours."""
 
     authorized_cents: int
     captured_cents: int
     voided_cents: int
+    refunded_cents: int
+
+
+class DiscrepancyView(View):
+    """A payment about which the provider and our books do not agree since `found_at`."""
+
+    provider_id: str
+    reference: str
+    kind: DiscrepancyKind
+    found_at: datetime
+    our_held_cents: int
+    our_captured_cents: int
+    their_held_cents: int
+    their_captured_cents: int
 
 
 @router.get("/payments/{order_id}")
 async def payment(order_id: UUID, work: Work, _: Staff) -> PaymentView:
     found = await payment_of_order(work, order_id)
-    attempts = [AttemptView.model_validate(it, from_attributes=True) for it in await attempts_of_order(work, order_id)]
-    return PaymentView(**found.model_dump(warnings=False), attempts=attempts)
+    return PaymentView(
+        **found.model_dump(warnings=False),
+        attempts=[AttemptView.model_validate(it) for it in await attempts_of_order(work, order_id)],
+        refunds=[RefundView.model_validate(it) for it in await refunds_of_order(work, order_id)],
+    )
 
 
 @router.get("/totals")
 async def totals(work: Work, _: Staff) -> Totals:
-    cents = await cents_by_state(work)
+    cents = await balances(work)
     return Totals(
-        authorized_cents=sum(cents.get(state, 0) for state in HELD),
-        captured_cents=cents.get(PaymentState.CAPTURED, 0),
-        voided_cents=cents.get(PaymentState.VOIDED, 0),
+        authorized_cents=cents[Account.HELD],
+        captured_cents=cents[Account.CAPTURED],
+        voided_cents=cents[Account.VOIDED],
+        refunded_cents=cents[Account.REFUNDED],
     )
+
+
+@router.get("/discrepancies")
+async def discrepancies(work: Work, _: Staff, limit: Limit = 50, cursor: Cursor = None) -> Page[DiscrepancyView]:
+    (after,) = position(cursor, ("",))
+    found = await discrepancies_after(work, after, limit + 1)
+    return page(found, limit, DiscrepancyView.model_validate, lambda it: (it.provider_id,))

@@ -1,11 +1,9 @@
 """Payments against the real provider program on a real port: every order of commands, every kind of trouble."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import product
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import httpx
@@ -14,138 +12,73 @@ import pytest
 from chassis.messaging.message import Message
 from chassis.service import Runtime
 from chassis.tables import new_id
-from chassis.testing import Launch, Launched
+from chassis.testing import Launched
 from contracts.payment import (
-    AuthorizePayment,
-    CapturePayment,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCaptureRefused,
     PaymentDeclined,
+    PaymentRefunded,
+    PaymentRefundRefused,
     PaymentVoided,
-    VoidPayment,
 )
 from outside.server import Outside
-from payment.main import service
-from payment.models import Attempt, AttemptKind, Payment, PaymentState
+from payment.models import Attempt, AttemptKind, Payment
 from payment.provider import ask
 
-CENTS = 1_000
-SEQUENCES = ["".join(commands) for length in (1, 2, 3) for commands in product("ACV", repeat=length)]
+from .money import CENTS, PART, answers, at_the_provider, check_money, command, eventually_held, pay, send, states
+
+SEQUENCES = ["".join(commands) for length in (1, 2, 3) for commands in product("ACVR", repeat=length)]
+SEQUENCES += ["ACRA", "ACRC", "ACRV", "ACVR", "ACRR", "ACRRV"]
+REFUND_ANSWERS: set[type[Message]] = {PaymentRefunded, PaymentRefundRefused}
+LONGEST = max(map(len, SEQUENCES))
 
 # What must be answered when each command comes after the outcome of the one before: state, command → state, answer.
-# A good card, one that is declined, and one whose money cannot be taken differ in three places.
+# A good card, one that is declined, and those whose money cannot be taken or given back differ in one place each.
 ANSWERS: dict[tuple[str, str], tuple[str, type[Message]]] = {
     ("none", "A"): ("authorized", PaymentAuthorized),
     ("none", "C"): ("none", PaymentCaptureRefused),
     ("none", "V"): ("voided", PaymentVoided),
+    ("none", "R"): ("none", PaymentRefundRefused),
     ("authorized", "A"): ("authorized", PaymentAuthorized),
     ("authorized", "C"): ("captured", PaymentCaptured),
     ("authorized", "V"): ("voided", PaymentVoided),
+    ("authorized", "R"): ("authorized", PaymentRefundRefused),
     ("declined", "A"): ("declined", PaymentDeclined),
     ("declined", "C"): ("declined", PaymentCaptureRefused),
     ("declined", "V"): ("declined", PaymentVoided),
+    ("declined", "R"): ("declined", PaymentRefundRefused),
     ("captured", "A"): ("captured", PaymentAuthorized),
     ("captured", "C"): ("captured", PaymentCaptured),
     ("captured", "V"): ("voided", PaymentVoided),
+    ("captured", "R"): ("captured", PaymentRefunded),
     ("capture_refused", "A"): ("capture_refused", PaymentAuthorized),
     ("capture_refused", "C"): ("capture_refused", PaymentCaptureRefused),
     ("capture_refused", "V"): ("voided", PaymentVoided),
+    ("capture_refused", "R"): ("capture_refused", PaymentRefundRefused),
     ("voided", "A"): ("voided", PaymentDeclined),
     ("voided", "C"): ("voided", PaymentCaptureRefused),
     ("voided", "V"): ("voided", PaymentVoided),
+    ("voided", "R"): ("voided", PaymentRefundRefused),
 }
 DECLINED = ANSWERS | {("none", "A"): ("declined", PaymentDeclined)}
 NOT_CAPTURED = ANSWERS | {("authorized", "C"): ("capture_refused", PaymentCaptureRefused)}
+NOT_REFUNDED = ANSWERS | {("captured", "R"): ("captured", PaymentRefundRefused)}
 CARDS = {
     "tok_visa": ANSWERS,
     "tok_declined": DECLINED,
     "tok_not_captured": NOT_CAPTURED,
+    "tok_not_refunded": NOT_REFUNDED,
     "tok_unavailable": ANSWERS,
     "tok_breaks": ANSWERS,
     "tok_slow": ANSWERS,
 }
-AT_THE_PROVIDER = {
-    "authorized": {"authorized"},
-    "capture_refused": {"authorized"},
-    "captured": {"captured"},
-    "declined": {"declined"},
-    "voided": {"voided", "refunded"},
-}
-
-
-@pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    with Outside.temporary() as server:
-        yield server
-
-
-@pytest.fixture
-async def provider(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=outside.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def payment(launch: Launch, outside: Outside) -> Launched:
-    return await launch(service, PROVIDER_URL=outside.url, PROVIDER_TIMEOUT_SECONDS=0.5)
-
-
-def command(letter: str, order_id: UUID, token: str) -> Message:
-    if letter == "A":
-        return AuthorizePayment(order_id=order_id, amount_cents=CENTS, currency="EUR", payment_token=token)
-    return CapturePayment(order_id=order_id) if letter == "C" else VoidPayment(order_id=order_id)
-
-
-async def send(payment: Launched, *messages: Message) -> None:
-    """Publish, and return when the outcome of every attempt is known and announced."""
-    await payment.send(*messages)
-    deadline = time.monotonic() + 60
-    while any(attempt.outcome is None for attempt in await payment.rows(Attempt)):
-        assert time.monotonic() < deadline, "an outcome stays unknown"
-        await asyncio.sleep(0.05)
-    await payment.settled()
-
-
-async def answers(payment: Launched) -> dict[UUID, list[Message]]:
-    """The events of each order."""
-    found: dict[UUID, list[Message]] = {}
-    for event in await payment.sent():
-        found.setdefault(cast(Any, event).order_id, []).append(event)
-    return found
-
-
-async def at_the_provider(provider: httpx.AsyncClient, order_id: UUID) -> list[str]:
-    found = (await provider.get("/payments", params={"reference": str(order_id)})).json()
-    return [it["status"] for it in found]
-
-
-async def eventually_held(provider: httpx.AsyncClient, order_id: UUID) -> None:
-    async with asyncio.timeout(10):
-        while await at_the_provider(provider, order_id) != ["authorized"]:  # noqa: ASYNC110  # in another process
-            await asyncio.sleep(0.01)
-
-
-async def states(payment: Launched) -> dict[UUID, str]:
-    return {it.order_id: it.state for it in await payment.rows(Payment)}
-
-
-async def check_money(payment: Launched, provider: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
-    """What we believe is what the provider did, and it did it once."""
-    ours = await states(payment)
-    for order_id in order_ids:
-        theirs = await at_the_provider(provider, order_id)
-        assert len(theirs) <= 1
-        if theirs:
-            assert theirs[0] in AT_THE_PROVIDER[ours[order_id]]
-        else:
-            assert ours.get(order_id) in (None, "voided")
 
 
 @pytest.mark.parametrize("token", CARDS)
 async def test_commands_one_after_the_other(payment: Launched, provider: httpx.AsyncClient, token: str) -> None:
     orders = {new_id(): sequence for sequence in SEQUENCES}
-    for step in range(3):
+    for step in range(LONGEST):
         await send(payment, *(command(s[step], id, token) for id, s in orders.items() if len(s) > step))
 
     events, ours = await answers(payment), await states(payment)
@@ -170,6 +103,7 @@ async def test_commands_all_at_once(payment: Launched, provider: httpx.AsyncClie
         kinds = {type(event) for event in events[order_id]}
         assert not ("A" in sequence and not kinds & {PaymentAuthorized, PaymentDeclined}), sequence
         assert not ("C" in sequence and not kinds & {PaymentCaptured, PaymentCaptureRefused}), sequence
+        assert not ("R" in sequence and not kinds & REFUND_ANSWERS), sequence
         assert not ("V" in sequence and PaymentVoided not in kinds), sequence
         if "V" in sequence:
             assert not {"authorized", "captured"} & set(await at_the_provider(provider, order_id)), sequence
@@ -222,42 +156,50 @@ async def test_kill_9_of_the_provider_moves_no_money_twice(
         assert type(events[0]) is PaymentAuthorized
 
 
-async def test_an_outcome_lost_in_our_own_crash_is_asked_for_again(
+async def test_an_old_attempt_is_looked_up_before_it_is_made_again(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
-    """We died after the provider had answered and before we wrote it down: the attempt is still unknown."""
-    order_id, key = new_id(), new_id()
-    body = {"reference": str(order_id), "amount_cents": CENTS, "currency": "EUR", "token": "tok_visa"}
-    await provider.post("/payments", json=body, headers={"Idempotency-Key": str(key)})
-    async with payment.instance.database.work() as work:
-        await work.begin()
-        held = {"order_id": order_id, "amount_cents": CENTS, "currency": "EUR"}
-        work.add(Payment.new(**held, state=PaymentState.AUTHORIZING))
-        work.add(Attempt.new(**held, id=key, kind=AttemptKind.AUTHORIZE, payment_token="tok_visa", due_at=work.now))
-    await send(payment)
-    assert [type(event) for event in await payment.sent()] == [PaymentAuthorized]
-    assert await at_the_provider(provider, order_id) == ["authorized"]
+    """The provider forgets keys after a day; what it did then must not be done a second time."""
+    order_id = await pay(payment, "ACR")
+    old = {it.kind: it for it in await payment.rows(Attempt)}
+    for kind in (AttemptKind.AUTHORIZE, AttemptKind.REFUND):
+        it = old[kind]
+        it.id, it.tries, it.payment_token = UUID(int=it.id.int - (24 * 3_600_000 << 80)), 9, "tok_visa"
+        if kind == AttemptKind.AUTHORIZE:
+            it.provider_id = None
+        found = await ask(it, payment.instance.runtime)
+        assert found is not None
+        assert found.status == ("captured" if kind == AttemptKind.AUTHORIZE else "refunded")
+    await check_money(payment, provider, [order_id])
 
 
 @pytest.mark.parametrize(
-    ("status", "text", "outcome"),
+    ("kind", "status", "text", "outcome"),
     [
-        (201, '{"id": "pay_1", "status": "authorized", "reason": null}', "authorized"),
-        (201, '{"id": "pay_1", "status": "on its way", "reason": null}', None),
-        (201, "<html>", None),
-        (404, "{}", None),
-        (409, "{}", None),
-        (422, "{}", "declined"),
-        (429, "{}", None),
-        (503, "", None),
+        ("authorize", 201, '{"id": "pay_1", "status": "authorized", "reason": null}', "authorized"),
+        ("authorize", 201, '{"id": "pay_1", "status": "on its way", "reason": null}', None),
+        ("authorize", 201, "<html>", None),
+        ("authorize", 404, "{}", None),
+        ("authorize", 409, "{}", None),
+        ("authorize", 422, "{}", "declined"),
+        ("authorize", 429, "{}", None),
+        ("authorize", 503, "", None),
+        ("refund", 422, "{}", None),
+        ("refund", 201, '{"id": "ref_1", "status": "refused", "reason": null}', "refused"),
+        ("void", 200, '{"id": "pay_1", "status": "voided", "reason": null}', "voided"),
+        ("void", 200, '{"id": "pay_1", "status": "captured", "reason": null}', None),
     ],
 )
-async def test_only_a_clear_answer_is_an_outcome(status: int, text: str, outcome: str | None) -> None:
-    attempt = Attempt.new(id=new_id(), order_id=new_id(), kind=AttemptKind.AUTHORIZE, amount_cents=1, currency="EUR")
+async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: str, outcome: str | None) -> None:
+    attempt = Attempt.new(
+        id=new_id(), order_id=new_id(), kind=AttemptKind(kind), amount_cents=1, currency="EUR", provider_id="pay_1"
+    )
     transport = httpx.MockTransport(lambda _: httpx.Response(status, text=text))
-    settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1)
+    limits = {"provider_breaker_failures": 1, "provider_breaker_seconds": 1}
+    settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
-        found = await ask(attempt, cast(Runtime, SimpleNamespace(http=http, settings=settings)))
+        runtime = SimpleNamespace(http=http, settings=settings, hold=lambda kind: kind(settings))
+        found = await ask(attempt, cast(Runtime, runtime))
     assert (found and found.status) == outcome
 
 
@@ -278,9 +220,7 @@ async def test_answers_stay_in_the_trace_of_their_command(payment: Launched) -> 
 
 
 async def test_staff_see_a_payment_with_its_attempts(payment: Launched) -> None:
-    order_id = new_id()
-    await send(payment, command("A", order_id, "tok_visa"))
-    await send(payment, command("C", order_id, "tok_visa"))
+    order_id = await pay(payment, "ACR")
     async with payment.as_staff() as client:
         seen = (await client.get(f"/payments/{order_id}")).json()
         unknown = await client.get(f"/payments/{new_id()}")
@@ -288,7 +228,9 @@ async def test_staff_see_a_payment_with_its_attempts(payment: Launched) -> None:
     assert [(it["kind"], it["outcome"]) for it in seen["attempts"]] == [
         ("authorize", "authorized"),
         ("capture", "captured"),
+        ("refund", "refunded"),
     ]
+    assert [(it["amount_cents"], it["state"]) for it in seen["refunds"]] == [(PART, "refunded")]
     assert (unknown.status_code, unknown.json()["code"]) == (404, "payment_not_found")
     async with payment.as_customer() as client:
         assert (await client.get(f"/payments/{order_id}")).status_code == 403
@@ -298,9 +240,14 @@ async def test_staff_see_a_payment_with_its_attempts(payment: Launched) -> None:
 
 
 async def test_totals_are_sums_by_what_became_of_the_money(payment: Launched) -> None:
-    orders = {new_id(): letters for letters in ("A", "AC", "ACV", "AV", "AV")}
-    for step in range(3):
-        await send(payment, *(command(s[step], id, "tok_visa") for id, s in orders.items() if len(s) > step))
+    orders = {new_id(): letters for letters in ("A", "AC", "ACV", "AV", "AV", "ACR", "ACRV")}
+    for step in range(4):
+        await send(payment, *(command(s[step], id) for id, s in orders.items() if len(s) > step))
     async with payment.as_staff() as client:
         totals = (await client.get("/totals")).json()
-    assert totals == {"authorized_cents": CENTS, "captured_cents": CENTS, "voided_cents": 3 * CENTS}
+    assert totals == {
+        "authorized_cents": CENTS,
+        "captured_cents": CENTS + (CENTS - PART),
+        "voided_cents": 3 * CENTS + (CENTS - PART),
+        "refunded_cents": 2 * PART,
+    }

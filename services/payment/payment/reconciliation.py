@@ -1,0 +1,86 @@
+"""Whether the provider and our books agree on a payment, and what is kept where they do not."""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple, Self
+from uuid import UUID
+
+from chassis.work import UnitOfWork
+from payment.attempts import ask_soon
+from payment.models import Attempt, Discrepancy, DiscrepancyKind, Payment
+from payment.provider import Listed
+from payment.queries import books_of_orders, unknown_attempts
+
+logger = logging.getLogger(__name__)
+
+
+class Seen(NamedTuple):
+    """What the provider has of a payment, in cents; nothing when it does not know it any more."""
+
+    provider_id: str
+    reference: str
+    held: int = 0
+    captured: int = 0
+
+    @classmethod
+    def of(cls, listed: Listed) -> Self:
+        held = listed.amount_cents if listed.status == "authorized" else 0
+        return cls(listed.id, listed.reference, held, listed.captured_cents - listed.refunded_cents)
+
+    @property
+    def order_id(self) -> UUID | None:
+        try:
+            return UUID(self.reference)
+        except ValueError:
+            return None
+
+
+async def compare(seen: Sequence[Seen], work: UnitOfWork) -> None:
+    """Keep where we differ, forget where we agree again."""
+    orders = order_ids(seen)
+    await work.lock(Payment, order_id=orders)
+    await work.lock(Discrepancy, provider_id=[it.provider_id for it in seen])
+    books = await books_of_orders(work, orders)
+    unknown = {attempt.order_id for attempt in await unknown_attempts(work, orders)}
+    for it in seen:
+        payment = work.get(Payment, it.order_id)
+        if payment is None or payment.provider_id != it.provider_id:
+            kind = DiscrepancyKind.UNSETTLED if it.order_id in unknown else DiscrepancyKind.UNKNOWN
+            _judge(it, (0, 0), kind, work)
+        else:
+            kind = DiscrepancyKind.UNSETTLED if it.order_id in unknown else DiscrepancyKind.DIFFERS
+            payment.reconciled = _judge(it, books.get(payment.order_id, (0, 0)), kind, work)
+
+
+def _judge(seen: Seen, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitOfWork) -> bool:
+    """Whether we agree."""
+    known = work.get(Discrepancy, seen.provider_id)
+    agreed = ours == (seen.held, seen.captured)
+    if known is not None:
+        work.remove(known)
+    if not agreed:
+        found = Discrepancy.new(
+            provider_id=seen.provider_id,
+            reference=seen.reference,
+            kind=kind,
+            found_at=known.found_at if known else work.now,
+            our_held_cents=ours[0],
+            our_captured_cents=ours[1],
+            their_held_cents=seen.held,
+            their_captured_cents=seen.captured,
+        )
+        work.add(found)
+        if known is not None:  # and not only changed while we looked
+            logger.warning("the provider and our books do not agree", extra=found.model_dump(mode="json"))
+    return agreed
+
+
+def order_ids(seen: Iterable[Seen]) -> list[UUID]:
+    return [id for it in seen if (id := it.order_id) is not None]
+
+
+async def settle(orders: Collection[UUID], work: UnitOfWork) -> None:
+    """Have what is unknown of these orders asked for soon."""
+    unknown = await unknown_attempts(work, list(orders))
+    if unknown:
+        ask_soon(await work.lock(Attempt, id=[attempt.id for attempt in unknown]), work)

@@ -1,0 +1,45 @@
+"""Payment in a process that kills itself the third time it gets to a point of its calls: `python dying.py POINT`."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from chassis.due import Due
+from chassis.instance import Instance
+from chassis.messaging.memory import MemoryBroker
+from chassis.service import Runtime
+from chassis.tasks import Tasks
+from payment.main import service
+from payment.models import Attempt
+from payment.provider import Outcome, ask
+
+BEFORE_CALL = "between commit and call"
+AFTER_CALL = "between call and record"
+POINTS = [BEFORE_CALL, AFTER_CALL]
+
+
+class Dying:
+    """A call that is the end of its process."""
+
+    def __init__(self, point: str) -> None:
+        self._point, self._left = point, 3
+
+    def reach(self, point: str) -> None:
+        self._left -= point == self._point
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def ask(self, attempt: Attempt, runtime: Runtime) -> Outcome | None:
+        self.reach(BEFORE_CALL)
+        outcome = await ask(attempt, runtime)
+        self.reach(AFTER_CALL)
+        return outcome
+
+
+if __name__ == "__main__":
+    due, dying = Due(), Dying(sys.argv[1])
+    due.entries = [replace(entry, call=dying.ask) for entry in service.due.entries]
+    settings = service.settings.of(service.name)
+    asyncio.run(Instance(replace(service, due=due, tasks=Tasks()), settings, MemoryBroker()).run("all"))

@@ -1,0 +1,149 @@
+"""The steps of which the tests of payment are made."""
+
+import asyncio
+import json
+import time
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import httpx
+from standardwebhooks import Webhook
+
+from chassis.messaging.message import Message
+from chassis.tables import new_id
+from chassis.testing import Launched
+from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
+from outside.server import Outside
+from payment.models import Attempt, AttemptKind, Payment, PaymentState
+from payment.queries import books_of_orders
+
+CENTS, PART = 1_000, 300
+SECRET = b64encode(b"shared with the provider").decode()
+AT_THE_PROVIDER = {
+    "authorized": {"authorized"},
+    "capture_refused": {"authorized"},
+    "captured": {"captured", "refunded"},
+    "declined": {"declined"},
+    "voided": {"voided", "refunded"},
+}
+
+
+def settings(outside: Outside) -> dict[str, Any]:
+    """What the service is told: a provider that must be quick, and a breaker that stays out of the way."""
+    return {
+        "PROVIDER_URL": outside.url,
+        "PROVIDER_TIMEOUT_SECONDS": 0.5,
+        "PROVIDER_BREAKER_FAILURES": 1_000,
+        "PROVIDER_BREAKER_SECONDS": 0.2,
+        "PROVIDER_WEBHOOK_SECRET": SECRET,
+    }
+
+
+def command(letter: str, order_id: UUID, token: str = "tok_visa") -> Message:
+    match letter:
+        case "A":
+            return AuthorizePayment(order_id=order_id, amount_cents=CENTS, currency="EUR", payment_token=token)
+        case "C":
+            return CapturePayment(order_id=order_id)
+        case "V":
+            return VoidPayment(order_id=order_id)
+        case _:
+            return RefundPayment(order_id=order_id, refund_id=new_id(), amount_cents=PART)
+
+
+async def send(payment: Launched, *messages: Message) -> None:
+    """Publish, and return when the outcome of every attempt is known and announced."""
+    await payment.send(*messages)
+    deadline = time.monotonic() + 60
+    while any(attempt.outcome is None for attempt in await payment.rows(Attempt)):
+        assert time.monotonic() < deadline, "an outcome stays unknown"
+        await asyncio.sleep(0.05)
+    await payment.settled()
+
+
+async def pay(payment: Launched, letters: str, token: str = "tok_visa") -> UUID:
+    """A new order for which these commands were sent, one after the other."""
+    order_id = new_id()
+    for letter in letters:
+        await send(payment, command(letter, order_id, token))
+    return order_id
+
+
+async def put_off(payment: Launched, provider: httpx.AsyncClient, order_id: UUID) -> None:
+    """The money is held, we do not know it, and we would not ask again for an hour."""
+    attempt = Attempt.new(
+        id=new_id(),
+        order_id=order_id,
+        kind=AttemptKind.AUTHORIZE,
+        amount_cents=CENTS,
+        currency="EUR",
+        payment_token="tok_visa",
+    )
+    body = {"reference": str(order_id), "amount_cents": CENTS, "currency": "EUR", "token": "tok_visa"}
+    await provider.post("/payments", json=body, headers={"Idempotency-Key": str(attempt.id)})
+    async with payment.instance.database.work() as work:
+        await work.begin()
+        attempt.due_at = work.now + timedelta(hours=1)
+        state = PaymentState.AUTHORIZING
+        work.add(Payment.new(order_id=order_id, amount_cents=CENTS, currency="EUR", state=state))
+        work.add(attempt)
+
+
+async def answers(payment: Launched) -> dict[UUID, list[Message]]:
+    """The events of each order."""
+    found: dict[UUID, list[Message]] = {}
+    for event in await payment.sent():
+        found.setdefault(cast(Any, event).order_id, []).append(event)
+    return found
+
+
+async def listed(provider: httpx.AsyncClient, order_id: UUID) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await provider.get("/payments", params={"reference": str(order_id)})).json()
+    return found
+
+
+async def at_the_provider(provider: httpx.AsyncClient, order_id: UUID) -> list[str]:
+    return [it["status"] for it in await listed(provider, order_id)]
+
+
+async def eventually_held(provider: httpx.AsyncClient, order_id: UUID) -> None:
+    async with asyncio.timeout(10):
+        while await at_the_provider(provider, order_id) != ["authorized"]:  # noqa: ASYNC110  # in another process
+            await asyncio.sleep(0.01)
+
+
+async def states(payment: Launched) -> dict[UUID, str]:
+    return {it.order_id: it.state for it in await payment.rows(Payment)}
+
+
+async def check_money(payment: Launched, provider: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
+    """What we believe, and what our books say, is what the provider did, and it did it once."""
+    ours = await states(payment)
+    async with payment.instance.database.work() as work:
+        books = await books_of_orders(work, list(ours))
+    for order_id in order_ids:
+        theirs = await listed(provider, order_id)
+        assert len(theirs) <= 1
+        if theirs:
+            (it,) = theirs
+            assert it["status"] in AT_THE_PROVIDER[ours[order_id]]
+            held = it["amount_cents"] if it["status"] == "authorized" else 0
+            assert books.get(order_id, (0, 0)) == (held, it["captured_cents"] - it["refunded_cents"])
+        else:
+            assert ours.get(order_id) in (None, "voided")
+            assert order_id not in books
+
+
+def signed(news: dict[str, Any] | bytes, *, secret: str = SECRET, age: timedelta = timedelta()) -> dict[str, Any]:
+    """A webhook, as arguments of a request."""
+    body = news if isinstance(news, bytes) else json.dumps(news).encode()
+    id, at = f"msg_{uuid4().hex}", datetime.now(UTC) - age
+    headers = {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(id, at, body.decode()),
+    }
+    return {"content": body, "headers": headers}

@@ -1,0 +1,136 @@
+"""Any commands, repeated and interleaved with any outcomes, lost and late ones too: the books equal the provider's.
+
+The handlers run as they are, on a unit of work that is never committed; the provider is a model of a few lines.
+"""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from chassis.tables import new_id
+from chassis.work import UnitOfWork
+from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
+from payment.handlers import authorize_payment, capture_payment, record_outcome, refund_payment, void_payment
+from payment.models import Account, Attempt, AttemptKind, Entry, Payment, Refund
+from payment.provider import Outcome
+
+CENTS = 1_000
+
+
+class Model:
+    """The provider's one payment of the order. It acts once per attempt."""
+
+    def __init__(self) -> None:
+        self.status, self.captured, self.refunded = "none", 0, 0
+        self.answers: dict[UUID, Outcome] = {}
+
+    @property
+    def held(self) -> int:
+        return CENTS if self.status == "authorized" else 0
+
+    def act(self, attempt: Attempt, willing: bool) -> Outcome:
+        if attempt.id not in self.answers:
+            self.answers[attempt.id] = self._acted(attempt, willing)
+        return self.answers[attempt.id]
+
+    def _acted(self, attempt: Attempt, willing: bool) -> Outcome:
+        match attempt.kind:
+            case AttemptKind.AUTHORIZE:
+                self.status = "authorized" if willing else "declined"
+            case AttemptKind.CAPTURE if self.status == "authorized" and willing:
+                self.status, self.captured = "captured", CENTS
+            case AttemptKind.VOID:
+                self.refunded = self.captured
+                self.status = {"authorized": "voided", "captured": "refunded"}.get(self.status, self.status)
+            case AttemptKind.REFUND:
+                given = willing and attempt.amount_cents <= self.captured - self.refunded
+                self.refunded += attempt.amount_cents if given else 0
+                if self.captured and self.refunded == self.captured:
+                    self.status = "refunded"
+                return Outcome(id="ref_1", status="refunded" if given else "refused", reason=None)
+        return Outcome.model_validate({"id": "pay_1", "status": self.status, "reason": None})
+
+
+class Books(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.order_id, self.provider, self.refund_ids = new_id(), Model(), [new_id() for _ in range(4)]
+        self.void_commanded = False
+        self.work = UnitOfWork(cast(Any, SimpleNamespace(service="payment", settings=None)))
+        self.work._now = datetime.now(UTC)
+
+    @rule()
+    def authorize(self) -> None:
+        command = AuthorizePayment(order_id=self.order_id, amount_cents=CENTS, currency="EUR", payment_token="tok")
+        authorize_payment(command, self.work)
+
+    @rule()
+    def capture(self) -> None:
+        capture_payment(CapturePayment(order_id=self.order_id), self.work)
+
+    @rule()
+    def void(self) -> None:
+        self.void_commanded = True
+        void_payment(VoidPayment(order_id=self.order_id), self.work)
+
+    @rule(number=st.integers(0, 3), cents=st.sampled_from([1, 300, 500, 700, CENTS, CENTS + 1]))
+    def refund(self, number: int, cents: int) -> None:
+        command = RefundPayment(order_id=self.order_id, refund_id=self.refund_ids[number], amount_cents=cents)
+        refund_payment(command, self.work)
+
+    @precondition(lambda self: self.work.all(Attempt, outcome=None))
+    @rule(data=st.data(), willing=st.booleans(), lost=st.booleans())
+    def answer(self, data: st.DataObject, willing: bool, lost: bool) -> None:
+        attempt = data.draw(st.sampled_from(self.work.all(Attempt, outcome=None)))
+        outcome = self.provider.act(attempt, willing)
+        record_outcome(attempt, None if lost else outcome, self.work)
+
+    def balances(self) -> dict[Account, int]:
+        cents = dict.fromkeys(Account, 0)
+        for entry in self.work.all(Entry):
+            assert entry.amount_cents > 0
+            cents[entry.debit] += entry.amount_cents
+            cents[entry.credit] -= entry.amount_cents
+        return cents
+
+    @invariant()
+    def money_is_somewhere(self) -> None:
+        cents = self.balances()
+        assert sum(cents.values()) == 0
+        assert all(it >= 0 for account, it in cents.items() if account != Account.CUSTOMER)
+
+    @invariant()
+    def never_more_is_asked_back_than_was_taken(self) -> None:
+        kept = [it for it in self.work.all(Refund) if it.state != "refused"]
+        for payment in self.work.all(Payment):
+            assert payment.asked_back_cents == sum(it.amount_cents for it in kept) <= payment.amount_cents
+
+    @invariant()
+    def when_all_is_known_the_books_are_the_providers(self) -> None:
+        if not self.work.all(Attempt, outcome=None):
+            cents = self.balances()
+            assert (cents[Account.HELD], cents[Account.CAPTURED]) == (
+                self.provider.held,
+                self.provider.captured - self.provider.refunded,
+            )
+            assert {it.state for it in self.work.all(Refund)} <= {"refunded", "refused"}
+
+    def teardown(self) -> None:
+        """Everything comes to an end, and after a void nothing is left."""
+        while unknown := self.work.all(Attempt, outcome=None):
+            record_outcome(unknown[0], self.provider.act(unknown[0], willing=True), self.work)
+        self.when_all_is_known_the_books_are_the_providers()
+        for payment in self.work.all(Payment):
+            assert not payment.state.endswith("ing")
+            assert not payment.void_waits
+        if self.void_commanded:
+            assert (self.balances()[Account.HELD], self.balances()[Account.CAPTURED]) == (0, 0)
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
