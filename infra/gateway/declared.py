@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from chassis.service import Service, installed
 
 METHODS = {"get", "put", "post", "delete", "patch"}
+STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,24 @@ class Operation:
 
 @dataclass(frozen=True)
 class Part:
-    """A service behind the gateway: where its hooks are, and what can be done with and without a token."""
+    """A service behind the gateway: where its hooks are, what can be done with and without a token, what lasts."""
 
     name: str
     hooks: str | None
     open: list[Operation]
     secured: list[Operation]
+    streams: list[Operation]
 
     @classmethod
     def of(cls, name: str, openapi: dict[str, Any], hooks: str | None = None) -> "Part":
-        """From an OpenAPI document: an operation with `security` needs a token."""
-        part = cls(name, hooks, [], [])
+        """From an OpenAPI document: an operation with `security` needs a token; an event stream may last."""
+        part = cls(name, hooks, [], [], [])
         for path, methods in openapi["paths"].items():
             for method in METHODS & methods.keys():
                 operations = part.secured if methods[method].get("security") else part.open
                 operations.append(Operation(method.upper(), pattern(path)))
+                if STREAM in methods[method].get("responses", {}).get("200", {}).get("content", {}):
+                    part.streams.append(operations[-1])
         return part
 
 

@@ -19,6 +19,7 @@ from gateway.filters import Json, Limits, http_filter, operation_match, typed
 
 EXPERIENCE, PUBLIC_PREFIX = "aggregator", "/api/v1/"
 TELEMETRY = "telemetry"
+STREAMS, MOST_STREAMS = "_streams", 5_000
 KEEP_ALIVE_SECONDS = 3  # below uvicorn's 5: a POST on a connection that is just being closed would fail
 
 
@@ -69,11 +70,14 @@ def config(
     }
     observed: Json = {"access_log": filters.access_log(access_log)}
     clusters = [cluster(part.name, upstreams[part.name]) for part in known]
+    clusters += [cluster(it.name + STREAMS, upstreams[it.name], MOST_STREAMS) for it in shop if it.streams]
     if otlp_endpoint:
         observed["tracing"] = {"provider": tracer(otlp_endpoint, trace_ratio), "random_sampling": {"value": 100}}
         clusters.append(cluster(TELEMETRY, otlp_endpoint))
+    routed = {name: routes(places(name, known), timeout_seconds) for name in chains}
+    routed["public"] = [*stream_routes(shop), *routed["public"]]
     listeners = [
-        listener(name, at(address, getattr(ports, name)), routes(places(name, known), timeout_seconds), chain, observed)
+        listener(name, at(address, getattr(ports, name)), routed[name], chain, observed)
         for name, chain in chains.items()
     ]
     return str(yaml.safe_dump(bootstrap(at(address, ports.admin), listeners, clusters), sort_keys=False, width=120))
@@ -138,6 +142,15 @@ def routes(places: Sequence[Place], timeout_seconds: float) -> list[Json]:
     return found
 
 
+def stream_routes(shop: Sequence[Part]) -> list[Json]:
+    """Streams of events pass as long as they last. Each holds a connection, so they have a cluster of their own."""
+    return [
+        {"match": operation_match(it), "route": {"cluster": part.name + STREAMS, "timeout": "0s"}}
+        for part in shop
+        for it in part.streams
+    ]
+
+
 def listener(name: str, address: Json, routes: list[Json], chain: list[Json], observed: Json) -> Json:
     mutation = "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
     # Nobody is trusted for being near, so that x-envoy-… and x-request-id of clients are dropped.
@@ -180,7 +193,7 @@ def tracer(otlp_endpoint: str, trace_ratio: float) -> Json:
     return typed("otlp", "config.trace.v3.OpenTelemetryConfig", **exporter)
 
 
-def cluster(name: str, urls: str) -> Json:
+def cluster(name: str, urls: str, connections: int = 256) -> Json:
     """All instances of a service. One that keeps failing rests for a moment, unless it is the only one."""
     targets = [urlsplit(url.strip()) for url in urls.split(",")]
     endpoints = [{"endpoint": {"address": at(str(target.hostname), target.port or 80)}} for target in targets]
@@ -190,9 +203,9 @@ def cluster(name: str, urls: str) -> Json:
         "explicit_http_config": {"http_protocol_options": {}},
     }
     threshold = {
-        "max_connections": 256,
+        "max_connections": connections,
         "max_pending_requests": 512,
-        "max_requests": 512,
+        "max_requests": 2 * connections,
         "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
     }
     return {

@@ -24,6 +24,7 @@ from local.server import free_port
 SERVICE_KEY = "a key that only the services of this test know"
 USER_KEY = OKPKey.generate_key("Ed25519", {"kid": "one", "alg": "EdDSA", "use": "sig"})
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+STREAM: dict[str, Any] = {"200": {"content": {"text/event-stream": {}}}}
 PARTS = [
     gateway.Part.of(
         "aggregator",
@@ -32,6 +33,7 @@ PARTS = [
                 "/api/v1/products": {"get": {}},
                 "/api/v1/tokens": {"post": {}},
                 "/api/v1/orders/{order_id}": {"get": {"security": BEARER}},
+                "/api/v1/orders/{order_id}/stream": {"get": {"security": BEARER, "responses": STREAM}},
                 "/api/v1/checkouts": {"post": {"security": BEARER}},
             }
         },

@@ -140,4 +140,5 @@ def test_the_installed_services_make_a_configuration_that_envoy_accepts(tmp_path
     needs_token = {(it.method, it.path) for it in shop.secured}
     assert {("POST", "/api/v1/checkouts"), ("GET", "/api/v1/orders/[^/]+"), ("GET", "/api/v1/cart")} <= needs_token
     assert ("GET", "/api/v1/products") not in needs_token
-    assert [part.name for part in parts if part.hooks] == ["shipping"]
+    assert [(it.method, it.path) for it in shop.streams] == [("GET", "/api/v1/orders/[^/]+/stream")]
+    assert [part.name for part in parts if part.hooks] == ["payment", "shipping"]

@@ -1,16 +1,18 @@
 """Aggregator: the public API of the shop, from read models, a cache and the services below."""
 
-from aggregator import delegates, handlers, models, openapi, routes
+from aggregator import handlers, models, news, openapi, rebuild
 from aggregator.config import AggregatorSettings
 from chassis.service import Service
 from contracts import aggregator as contract
-from contracts import order, product, user
+from contracts import notification, order, product, user
 
 service = Service(
     contract.api,
-    routers=[routes.router, delegates.router, openapi.router],
+    routers=[*openapi.PUBLIC, openapi.router, rebuild.router],
     subscriptions=handlers.on,
-    calls=[user.api, product.api, order.api],
+    due=rebuild.due,
+    calls=[user.api, product.api, order.api, notification.api],
     settings=AggregatorSettings,
     models=models,
+    after_commit={models.Order: news.tell},
 )

@@ -1,6 +1,7 @@
-"""Read models: copies of products and orders, each with the version that it shows."""
+"""Read models: copies of products and orders, each with the version that it shows, in one or two generations."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,23 @@ class Row(Table, registry=registry()):
     """A table of this service."""
 
 
+class Use(StrEnum):
+    """What a generation of the read models is for."""
+
+    SERVES = "serves"  # it is shown
+    GROWS = "grows"  # it is being built, and will serve
+
+
+class Generation(Row, table=True):
+    """A complete set of the read models. Events go into each, queries read the one that serves."""
+
+    __tablename__ = "generations"
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    use: Use = Field(sa_type=String)
+
+
 class Product(Row, table=True):
-    """A product, as its owner last announced it."""
+    """A product, as its owner last announced it. One withdrawn stays, so that an older event does not bring it back."""
 
     __tablename__ = "products"
     __table_args__ = (
@@ -27,20 +43,27 @@ class Product(Row, table=True):
         Index("products_by_words", text("to_tsvector('simple', (name || ' ') || description)"), postgresql_using="gin"),
     )
     id: UUID = Field(primary_key=True)
+    generation: int = Field(primary_key=True, sa_type=BigInteger)
     version: int = Field(sa_type=BigInteger)
     name: str
     description: str
     category: str
     price_cents: int = Field(sa_type=BigInteger)
     currency: str
+    weight_grams: int = Field(sa_type=BigInteger)
+    withdrawn: bool
 
 
 class Order(Row, table=True):
-    """An order, as its owner last announced it."""
+    """An order, as its owner last announced it, with every move so far."""
 
     __tablename__ = "orders"
-    __table_args__ = (Index("orders_of_customer", "customer_id", "order_id"),)
+    __table_args__ = (
+        Index("orders_of_customer", "customer_id", "order_id"),
+        Index("orders_of_day", "placed_at", "order_id"),
+    )
     order_id: UUID = Field(primary_key=True)
+    generation: int = Field(primary_key=True, sa_type=BigInteger)
     version: int = Field(sa_type=BigInteger)
     status: OrderStatus = Field(sa_type=String)
     reason: str | None
@@ -48,5 +71,34 @@ class Order(Row, table=True):
     lines: list[Any] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
     shipping_cents: int = Field(sa_type=BigInteger)
     total_cents: int = Field(sa_type=BigInteger)
+    refunded_cents: int = Field(sa_type=BigInteger)
     currency: str
     placed_at: datetime = Field(sa_type=Timestamptz)
+    changed_at: datetime = Field(sa_type=Timestamptz)
+    steps: list[Any] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # contracts.aggregator.OrderStep
+
+
+class Stage(StrEnum):
+    """How far a rebuild is."""
+
+    PRODUCTS = "products"
+    ORDERS = "orders"
+    OLD_PRODUCTS = "old_products"  # from here on the new generation serves, and the old one is removed
+    OLD_ORDERS = "old_orders"
+    DONE = "done"
+
+
+class Rebuild(Row, table=True):
+    """A generation on its way, and how far it has come. It goes on where it was, whatever happens to its process."""
+
+    __tablename__ = "rebuilds"
+    __table_args__ = (Index("rebuilds_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),)
+    generation: int = Field(primary_key=True, sa_type=BigInteger)
+    stage: Stage = Field(default=Stage.PRODUCTS, sa_type=String)
+    cursor: str | None = None
+    products: int = Field(default=0, sa_type=BigInteger)
+    orders: int = Field(default=0, sa_type=BigInteger)
+    removed: int = Field(default=0, sa_type=BigInteger)
+    started_at: datetime = Field(sa_type=Timestamptz)
+    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    due_at: datetime | None = Field(default=None, sa_type=Timestamptz)

@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
-from aggregator import delegates, routes
+from aggregator import account, catalogue, dashboard, orders, purchase, streams
 
 router = APIRouter(prefix="/api/v1", include_in_schema=False)
+PUBLIC = [it.router for it in (catalogue, account, purchase, orders, streams, dashboard)]
 
 PROBLEM = {
     "type": "object",
@@ -48,7 +49,7 @@ def document() -> dict[str, Any]:
         description="Amounts are integers in the minor unit of the currency.",
         generate_unique_id_function=lambda route: route.name,
     )
-    for part in (routes.router, delegates.router):
+    for part in PUBLIC:
         app.include_router(part, responses=refused)
     found = app.openapi()
     found["components"]["schemas"]["Problem"] = PROBLEM

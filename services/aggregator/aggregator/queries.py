@@ -1,36 +1,88 @@
 """Every SELECT of the aggregator, by name."""
 
 import re
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Integer, String, Uuid, func, literal_column, tuple_
+from pydantic import TypeAdapter
+from sqlalchemy import Integer, String, Uuid, func, literal_column, not_, tuple_
+from sqlalchemy import select as records
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import bindparam, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from aggregator.errors import OrderNotFound, ProductNotFound
-from aggregator.models import Order, Product
+from aggregator.errors import ProductNotFound
+from aggregator.models import Generation, Order, Product, Rebuild, Use
+from chassis.tables import Timestamptz
 from chassis.work import UnitOfWork
+from contracts.aggregator import DashboardEntry
+from contracts.order import OrderStatus
 from contracts.product import CategoryView
 
 FIRST_PRODUCT = ("", UUID(int=0))  # before every product by name
 NEWEST_ORDER = (UUID(int=2**128 - 1),)  # before every order from the newest on
-_product = select(Product).where(Product.id == bindparam("id"))
-_categories = select(Product.category, func.count()).group_by(Product.category).order_by(Product.category)
-_order = select(Order).where(Order.order_id == bindparam("id"))
+_serving = select(Generation.id).where(Generation.use == Use.SERVES).scalar_subquery()
+_sold = (Product.generation == _serving, not_(col(Product.withdrawn)))
+_product = select(Product).where(Product.id == bindparam("id"), *_sold)
+_categories = select(Product.category, func.count()).where(*_sold).group_by(Product.category).order_by(Product.category)
+_order = select(Order).where(Order.order_id == bindparam("id"), Order.generation == _serving)
 _orders = (
     select(Order)
-    .where(Order.customer_id == bindparam("customer_id"), col(Order.order_id) < bindparam("before", type_=Uuid))
+    .where(Order.customer_id == bindparam("customer_id"), Order.generation == _serving)
+    .where(col(Order.order_id) < bindparam("before", type_=Uuid))
     .order_by(col(Order.order_id).desc())
     .limit(bindparam("count", type_=Integer))
 )
+
+# A day in one statement, since only that sees one moment: what each status adds up to, and a page of its orders.
+_since, _until = bindparam("since", type_=Timestamptz), bindparam("until", type_=Timestamptz)
+_of_day = (col(Order.placed_at) >= _since, col(Order.placed_at) < _until, col(Order.generation) == _serving)
+_place = tuple_(col(Order.placed_at), col(Order.order_id))
+_folded = (
+    records(
+        col(Order.status),
+        func.count().label("orders"),
+        func.sum(Order.version).label("moves"),
+        func.sum(Order.total_cents - Order.refunded_cents).label("kept_cents"),
+    )
+    .where(*_of_day)
+    .group_by(col(Order.status))
+    .subquery("folded")
+)
+_entries = (
+    records(*(col(getattr(Order, name)) for name in DashboardEntry.model_fields))
+    .where(*_of_day, _place < tuple_(bindparam("moment", type_=Timestamptz), bindparam("id", type_=Uuid)))
+    .order_by(col(Order.placed_at).desc(), col(Order.order_id).desc())
+    .limit(bindparam("count", type_=Integer))
+    .subquery("entries")
+)
+_newest = aggregate_order_by(_entries.table_valued(), _entries.c.placed_at.desc(), _entries.c.order_id.desc())
+_day = records(
+    records(func.jsonb_agg(_folded.table_valued())).scalar_subquery(),
+    records(func.jsonb_agg(_newest)).scalar_subquery(),
+)
+_newest_rebuild = select(Rebuild).order_by(col(Rebuild.generation).desc()).limit(1)
+
+
+class DayTotals(NamedTuple):
+    """What the orders of a day in one status add up to."""
+
+    status: OrderStatus
+    orders: int
+    moves: int
+    kept_cents: int
+
+
+_totals, _page = TypeAdapter(list[DayTotals]), TypeAdapter(list[DashboardEntry])
 
 
 @cache
 def _catalogue(words: bool, category: bool) -> SelectOfScalar[Product]:
     """A statement for each combination of filters, so that each finds its index."""
     place = tuple_(bindparam("name", type_=String), bindparam("id", type_=Uuid))
-    statement = select(Product).where(tuple_(col(Product.name), col(Product.id)) > place)
+    statement = select(Product).where(tuple_(col(Product.name), col(Product.id)) > place, *_sold)
     if words:
         text = col(Product.name) + literal_column("' '") + col(Product.description)
         vector = func.to_tsvector(literal_column("'simple'"), text)
@@ -63,13 +115,44 @@ async def categories(work: UnitOfWork) -> list[CategoryView]:
     return [CategoryView(name=name, products=count) for name, count in await work.fetch(_categories)]
 
 
-async def order_seen(work: UnitOfWork, id: UUID, customer_id: UUID) -> Order | None:
+async def order_seen(work: UnitOfWork, id: UUID) -> Order | None:
     """None is an answer here: the order may have been placed a moment ago."""
-    order = await work.one(_order, id=id)
-    if order is not None and order.customer_id != customer_id:
-        raise OrderNotFound()
-    return order
+    found: Order | None = await work.one(_order, id=id)
+    return found
 
 
 async def orders_of_customer(work: UnitOfWork, customer_id: UUID, before: UUID, count: int) -> list[Order]:
     return await work.fetch(_orders, customer_id=customer_id, before=before, count=count)
+
+
+async def orders_of_day(
+    work: UnitOfWork, day: date, before: tuple[datetime, UUID], count: int
+) -> tuple[list[DayTotals], list[DashboardEntry]]:
+    """Totals of all orders that were placed on a day, and the newest of them, as they were at one moment."""
+    moment, id = before
+    since, until = day_of(day)
+    totals, entries = await work.one(_day, since=since, until=until, moment=moment, id=id, count=count)
+    return _totals.validate_python(totals or []), _page.validate_python(entries or [])
+
+
+def day_of(day: date) -> tuple[datetime, datetime]:
+    """Its first moment and the first after it, in UTC."""
+    since = datetime.combine(day, time(), UTC)
+    return since, since + timedelta(days=1)
+
+
+def remove_old(table: str, key: str) -> str:
+    """Removes rows of generations that are not there any more: those after $1 (from the first on: null), at most $2."""
+    return f"""
+        WITH old AS (
+            SELECT {key}, generation FROM {table}
+            WHERE {key} >= coalesce($1::text::uuid, '00000000-0000-0000-0000-000000000000')
+            AND generation NOT IN (SELECT id FROM generations) ORDER BY {key} LIMIT $2
+        )
+        DELETE FROM {table} t USING old WHERE t.{key} = old.{key} AND t.generation = old.generation RETURNING t.{key}
+    """
+
+
+async def newest_rebuild(work: UnitOfWork) -> Rebuild | None:
+    found: Rebuild | None = await work.one(_newest_rebuild)
+    return found

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import httpx
@@ -38,13 +39,18 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: Any
+    query: dict[str, str] = field(default_factory=dict)
+
+
+Answer = tuple[int, Any]
+Told = Answer | Callable[[Seen], Awaitable[Answer]]
 
 
 @dataclass
 class Peer:
     """A service below, on a real port: remembers what it got and answers what it was told to."""
 
-    answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Told] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     delay_seconds: float = 0
     port: int = field(default_factory=free_port)
@@ -55,15 +61,17 @@ class Peer:
             body += message["body"]
         body += message.get("body", b"")
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        seen = Seen(scope["method"], scope["path"], headers, json.loads(body) if body else None)
+        query = dict(parse_qsl(scope["query_string"].decode()))
+        seen = Seen(scope["method"], scope["path"], headers, json.loads(body) if body else None, query)
         if seen.path != "/.well-known/jwks.json":
             self.seen.append(seen)
         await asyncio.sleep(self.delay_seconds)
-        status, answer = self.answers.get((seen.method, seen.path), (404, problem(404, "not_found")))
+        told: Told = self.answers.get((seen.method, seen.path), (404, problem(404, "not_found")))
+        status, answer = told if isinstance(told, tuple) else await told(seen)
         await send(
             {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]}
         )
-        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+        await send({"type": "http.response.body", "body": b"" if answer is None else json.dumps(answer).encode()})
 
 
 @asynccontextmanager
@@ -91,6 +99,7 @@ class Shop:
     user: Peer
     product: Peer
     order: Peer
+    notification: Peer
 
     def as_ada(self) -> httpx.AsyncClient:
         return self.aggregator.as_customer(ADA)
@@ -116,14 +125,16 @@ async def shop(launch: Launch, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) 
 
 
 @asynccontextmanager
-async def running(launch: Launch, monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> AsyncIterator[Shop]:
-    user, product, order = Peer(), Peer(), Peer()
-    user.answers["GET", "/.well-known/jwks.json"] = (200, KeySet([ISSUER_KEY]).as_dict(private=False))
-    async with serving(user, product, order):
-        for name, peer in (("USER", user), ("PRODUCT", product), ("ORDER", order)):
-            monkeypatch.setenv(f"{name}_URL", f"http://127.0.0.1:{peer.port}")
-        aggregator = await launch(service, VALKEY_URL=valkey_url, CACHE_SECONDS=1)
-        yield Shop(aggregator, user, product, order)
+async def running(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, valkey_url: str, **settings: Any
+) -> AsyncIterator[Shop]:
+    peers = {name: Peer() for name in ("user", "product", "order", "notification")}
+    peers["user"].answers["GET", "/.well-known/jwks.json"] = (200, KeySet([ISSUER_KEY]).as_dict(private=False))
+    async with serving(*peers.values()):
+        for name, peer in peers.items():
+            monkeypatch.setenv(f"{name.upper()}_URL", f"http://127.0.0.1:{peer.port}")
+        aggregator = await launch(service, VALKEY_URL=valkey_url, CACHE_SECONDS=1, **settings)
+        yield Shop(aggregator, **peers)
 
 
 async def emptied(valkey: Valkey) -> None:
@@ -138,20 +149,37 @@ def changed(id: UUID | None = None, version: int = 1, **given: Any) -> ProductCh
     return ProductChanged(product_id=id or new_id(), version=version, **state)
 
 
-def order_state(kind: type[OrderEvent], version: int, id: UUID, customer: UUID = ADA) -> OrderEvent:
-    return kind(
-        order_id=id,
-        version=version,
-        status=OrderStatus(kind.__name__.removeprefix("Order").lower()),
-        reason=None,
-        customer_id=customer,
-        lines=[OrderLine(product_id=ADA, product_version=1, name="Tea", quantity=2, price_cents=450)],
-        shipping_cents=490,
-        total_cents=1390,
-        currency="EUR",
-        placed_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
+PLACED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def order_state(kind: type[OrderEvent], version: int, id: UUID, customer: UUID = ADA, **given: Any) -> OrderEvent:
+    state = {
+        "status": OrderStatus(kind.__name__.removeprefix("Order").lower()),
+        "reason": None,
+        "lines": [OrderLine(product_id=ADA, product_version=1, name="Tea", quantity=2, price_cents=450)],
+        "shipping_cents": 490,
+        "total_cents": 1390,
+        "currency": "EUR",
+        "placed_at": PLACED_AT,
+        "changed_at": PLACED_AT + timedelta(minutes=version),
+    }
+    return kind(order_id=id, version=version, customer_id=customer, **state | given)
 
 
 def view_of(event: OrderEvent) -> dict[str, Any]:
     return event.model_dump(mode="json")
+
+
+def step_of(event: OrderEvent) -> dict[str, Any]:
+    return event.model_dump(mode="json", include={"version", "status", "reason", "changed_at"})
+
+
+def owned_step(event: OrderEvent) -> dict[str, Any]:
+    """As the owner of orders tells a step."""
+    step = step_of(event)
+    return {**step, "at": step.pop("changed_at"), "cause": "checkout"}
+
+
+def life(id: UUID, *kinds: type[OrderEvent], **given: Any) -> list[OrderEvent]:
+    """The events of an order that went this way."""
+    return [order_state(kind, version, id, **given) for version, kind in enumerate(kinds, 1)]

@@ -21,7 +21,7 @@ async def test_what_is_announced_is_shown(shop: Shop) -> None:
     event = changed()
     await shop.aggregator.send(event)
     (shown,) = (await shop.get("/products"))["items"]
-    assert shown == {"id": str(event.product_id), **event.model_dump(mode="json", exclude={"product_id"})}
+    assert shown == {"id": str(event.product_id), **event.model_dump(mode="json", exclude={"product_id", "withdrawn"})}
 
 
 @pytest.mark.parametrize("versions", [(1, 2, 3), (3, 2, 1), (2, 2, 3, 1, 3)])
@@ -36,6 +36,17 @@ async def test_the_newest_version_wins(shop: Shop, versions: tuple[int, ...], to
             await shop.aggregator.send(event)
     (row,) = await shop.aggregator.rows(Product)
     assert (row.version, row.price_cents) == (3, 300)
+
+
+async def test_what_is_withdrawn_is_not_shown_any_more(shop: Shop) -> None:
+    """Nor does an older event bring it back."""
+    tea, pot = changed(), changed(name="Teapot", category="Pots")
+    await shop.aggregator.send(tea, pot, changed(pot.product_id, 2, withdrawn=True), changed(pot.product_id, 1))
+    assert [it["id"] for it in (await shop.get("/products"))["items"]] == [str(tea.product_id)]
+    assert (await shop.get("/products", q="teapot"))["items"] == []
+    assert (await shop.get("/products", category="Pots"))["items"] == []
+    assert await shop.get("/categories") == [{"name": "Tea", "products": 1}]
+    assert (await shop.get(f"/products/{pot.product_id}", 404))["code"] == "product_not_found"
 
 
 async def test_pages_show_everything_once_by_name(shop: Shop) -> None:

@@ -22,7 +22,22 @@ HOME = {"name": "Ada", "street": "Main St 1", "postcode": "10115", "city": "Berl
 CART = {"lines": [], "total_cents": 0, "currency": "EUR"}
 REGISTER = {"email": "ada@example.org", "password": "correct horse", "name": "Ada"}
 SIGN_IN = {"grant_type": "password", "email": "ada@example.org", "password": "correct horse"}
-CHECKOUT = {"address_id": ID, "payment_token": "tok_visa", "total_cents": 1390}
+CHECKOUT = {"address_id": ID, "payment_token": "tok_visa", "total_cents": 1390, "quote_id": None}
+QUOTE = {
+    "id": ID,
+    "address_id": ID,
+    "lines": [],
+    "shipping_cents": 490,
+    "total_cents": 1390,
+    "currency": "EUR",
+    "valid_until": "2026-01-01T00:15:00Z",
+}
+PASSWORD = {"password": "correct horse", "new_password": "battery staple"}
+RESET = {"secret": "from the mail", "new_password": "battery staple"}
+ERASURE = {"id": ID, "asked_at": "2026-01-01T00:00:00Z", "done_at": None, "reports": [], "waiting_for": ["order"]}
+RETURN = {"lines": [{"product_id": ID, "quantity": 1}]}
+REFUND = {"id": ID, **RETURN, "amount_cents": 450, "state": "announced", "reason": None}
+ORDER = view_of(order_state(OrderPlaced, 1, UUID(ID)))
 DELEGATED: list[tuple[str, str, str, Any, int, Any]] = [
     ("user", "POST", "/accounts", REGISTER, 201, ACCOUNT),
     ("user", "POST", "/tokens", SIGN_IN, 200, TOKENS),
@@ -33,8 +48,31 @@ DELEGATED: list[tuple[str, str, str, Any, int, Any]] = [
     ("order", "GET", "/cart", None, 200, CART),
     ("order", "PUT", f"/cart/lines/{ID}", {"quantity": 2}, 200, CART),
     ("order", "DELETE", f"/cart/lines/{ID}", None, 200, CART),
-    ("order", "POST", "/checkouts", CHECKOUT, 202, view_of(order_state(OrderPlaced, 1, UUID(ID)))),
+    ("order", "POST", "/quotes", {"address_id": ID}, 201, QUOTE),
+    ("order", "POST", "/checkouts", CHECKOUT, 202, ORDER),
+    ("order", "POST", f"/orders/{ID}/cancellation", None, 202, ORDER),
+    ("order", "POST", f"/orders/{ID}/returns", RETURN, 201, REFUND),
+    ("order", "GET", f"/orders/{ID}/refunds", None, 200, [REFUND]),
+    ("user", "PUT", "/me/password", PASSWORD, 200, TOKENS),
+    ("user", "POST", "/password-resets", {"email": "ada@example.org"}, 202, None),
+    ("user", "POST", "/password-resets/uses", RESET, 200, TOKENS),
+    ("user", "POST", "/tokens/revocation", {"token": "a-refresh-token"}, 204, None),
+    ("user", "POST", "/me/erasure", {"password": "correct horse"}, 202, ERASURE),
+    ("user", "GET", f"/erasures/{ID}", None, 200, ERASURE),
+    ("notification", "GET", "/me/preferences", None, 200, {"advertising": False}),
+    ("notification", "PUT", "/me/preferences", {"advertising": True}, 200, {"advertising": True}),
+    ("notification", "POST", "/unsubscriptions", {"token": "from the mail"}, 204, None),
 ]
+OPEN = {
+    "/accounts",
+    "/tokens",
+    "/tokens/revocation",
+    "/password-resets",
+    "/password-resets/uses",
+    f"/erasures/{ID}",
+    "/unsubscriptions",
+}
+ONCE = {"/checkouts", f"/orders/{ID}/returns"}
 NAMES = [f"{method} {path}".replace(ID, "ID") for _, method, path, *_ in DELEGATED]
 
 
@@ -45,14 +83,14 @@ async def test_a_request_is_passed_on(
     peer: Peer = getattr(shop, owner)
     peer.answers[method, path] = (status, answer)
     async with shop.as_ada() as client:
-        headers = {"Idempotency-Key": "once"} if path == "/checkouts" else {}
+        headers = {"Idempotency-Key": "once"} if path in ONCE else {}
         response = await client.request(method, API + path, json=body, headers=headers)
-        assert (response.status_code, response.json()) == (status, answer)
+        assert (response.status_code, response.json() if response.content else None) == (status, answer)
         (seen,) = peer.seen
         assert (seen.method, seen.path, seen.body) == (method, path, body)
         assert seen.headers["authorization"] == client.headers["authorization"]
+    assert seen.headers.get("idempotency-key") == headers.get("Idempotency-Key")
     if path == "/checkouts":
-        assert seen.headers["idempotency-key"] == "once"
         assert response.headers["location"] == f"{API}/orders/{ID}"
 
 
@@ -103,6 +141,16 @@ BAD_INPUT: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "search": ("GET", "/products?q=%00", None, 422, "invalid_input", "q"),
     "cursor": ("GET", "/products?cursor=nonsense", None, 422, "invalid_cursor", "cursor"),
     "order cursor": ("GET", "/orders?cursor=WyJ4Il0", None, 422, "invalid_cursor", "cursor"),
+    "return of nothing": ("POST", f"/orders/{ID}/returns", {"lines": []}, 422, "invalid_input", "lines"),
+    "new password": (
+        "POST",
+        "/password-resets/uses",
+        {**RESET, "new_password": "x"},
+        422,
+        "invalid_input",
+        "new_password",
+    ),
+    "erase me": ("POST", "/me/erasure", {}, 422, "invalid_input", "password"),
     "order no id": ("GET", "/orders/17", None, 422, "invalid_input", "order_id"),
     "unknown product": ("GET", f"/products/{ID}", None, 404, "product_not_found", None),
     "unknown path": ("GET", "/nothing", None, 404, "not_found", None),
@@ -126,9 +174,12 @@ async def test_bad_input_has_its_code_and_changes_nothing(
     assert [*shop.user.seen, *shop.product.seen, *shop.order.seen] == []
 
 
-async def test_a_checkout_needs_an_idempotency_key(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"), [("/checkouts", CHECKOUT), (f"/orders/{ID}/returns", RETURN)], ids=["checkout", "return"]
+)
+async def test_what_costs_money_needs_an_idempotency_key(shop: Shop, path: str, body: Any) -> None:
     async with shop.as_ada() as client:
-        response = await client.post(f"{API}/checkouts", json=CHECKOUT)
+        response = await client.post(API + path, json=body)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
     assert shop.order.seen == []
 
@@ -152,11 +203,11 @@ async def test_without_a_good_token_only_the_catalogue_is_open(shop: Shop, raw: 
         for path in ("/products", f"/products/{event.product_id}", "/categories", "/openapi.json"):
             assert (await client.get(API + path)).status_code == 200
         for _, method, path, body, status, _ in DELEGATED:
-            expected = status if path in ("/accounts", "/tokens") else 401
+            expected = status if path in OPEN else 401
             headers = {"Idempotency-Key": "once"}
             answered = await client.request(method, API + path, json=body, headers=headers)
             assert (answered.status_code, method, path) == (expected, method, path)
-        for path in ("/orders", f"/orders/{ID}"):
+        for path in ("/orders", f"/orders/{ID}", f"/orders/{ID}/stream", "/dashboard"):
             assert (await client.get(API + path)).json()["code"] == "unauthenticated"
     assert shop.order.seen == []
 
@@ -173,9 +224,14 @@ async def test_the_api_describes_itself(shop: Shop) -> None:
     assert open_to_all == {
         ("POST", "/accounts"),
         ("POST", "/tokens"),
+        ("POST", "/tokens/revocation"),
+        ("POST", "/password-resets"),
+        ("POST", "/password-resets/uses"),
+        ("GET", "/erasures/{erasure_id}"),
+        ("POST", "/unsubscriptions"),
         ("GET", "/products"),
         ("GET", "/products/{product_id}"),
         ("GET", "/categories"),
     }
-    assert len(operations) == 14
+    assert len(operations) == 28
     assert all("default" in operation["responses"] for operation in operations.values())

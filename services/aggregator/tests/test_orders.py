@@ -9,27 +9,36 @@ from contracts.order import (
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
+    OrderEvent,
     OrderPlaced,
     OrderReserved,
     OrderShipped,
 )
+from contracts.user import ReportErasure, UserErased
 
-from .conftest import API, Shop, order_state, problem, view_of
+from .conftest import ADA, API, Shop, life, order_state, owned_step, problem, step_of, view_of
+
+
+def know(shop: Shop, *events: OrderEvent) -> None:
+    """The owner of orders knows of an order what was announced, or is about to be."""
+    path = f"/orders/{events[-1].order_id}"
+    shop.order.answers["GET", path] = (200, view_of(events[-1]))
+    shop.order.answers["GET", f"{path}/history"] = (200, [owned_step(event) for event in events])
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
 async def test_an_order_shows_its_newest_status(shop: Shop, together: bool) -> None:
     """Whether its events come in order, late, early or twice."""
     id = new_id()
-    kinds = [OrderPlaced, OrderReserved, OrderConfirmed, OrderShipped, OrderDelivered]
-    events = [order_state(kind, version, id) for version, kind in enumerate(kinds, 1)]
+    events = life(id, OrderPlaced, OrderReserved, OrderConfirmed, OrderShipped, OrderDelivered)
     mixed = [events[2], events[0], events[2], events[4], events[3], events[1], events[4]]
     if together:
         await shop.aggregator.send(*mixed)
     else:
         for event in mixed:
             await shop.aggregator.send(event)
-    assert await shop.get(f"/orders/{id}") == view_of(events[4]) | {"partial": []}
+    steps = [step_of(event) for event in events]
+    assert await shop.get(f"/orders/{id}") == view_of(events[4]) | {"steps": steps, "partial": []}
     assert (await shop.get("/orders"))["items"] == [view_of(events[4])]
     assert shop.order.seen == []
 
@@ -55,11 +64,11 @@ async def test_somebody_elses_order_does_not_exist(shop: Shop) -> None:
 async def test_who_has_just_placed_an_order_sees_it(shop: Shop) -> None:
     """Its event is still on the way: the owner is asked, in the caller's name."""
     fresh = order_state(OrderPlaced, 1, new_id())
-    shop.order.answers["GET", f"/orders/{fresh.order_id}"] = (200, view_of(fresh))
+    know(shop, fresh)
     async with shop.as_ada() as client:
         shown = (await client.get(f"{API}/orders/{fresh.order_id}")).json()
         assert shop.order.seen[0].headers["authorization"] == client.headers["authorization"]
-    assert shown == view_of(fresh) | {"partial": []}
+    assert shown == view_of(fresh) | {"steps": [step_of(fresh)], "partial": []}
 
 
 async def test_nobody_sees_an_order_go_back(shop: Shop) -> None:
@@ -67,11 +76,15 @@ async def test_nobody_sees_an_order_go_back(shop: Shop) -> None:
     id = new_id()
     old, new = order_state(OrderPlaced, 1, id), order_state(OrderCancelled, 2, id)
     await shop.aggregator.send(old)
-    shop.order.answers["GET", f"/orders/{id}"] = (200, view_of(new))
+    know(shop, old, new)
     assert (await shop.get(f"/orders/{id}", version=1))["status"] == "placed"
-    assert (await shop.get(f"/orders/{id}", version=2))["status"] == "cancelled"
+    shown = await shop.get(f"/orders/{id}", version=2)
+    assert (shown["status"], shown["steps"]) == ("cancelled", [step_of(old), step_of(new)])
     shop.order.answers["GET", f"/orders/{id}"] = (503, problem(503, "unavailable"))
-    assert await shop.get(f"/orders/{id}", version=2) == view_of(old) | {"partial": ["status"]}
+    assert await shop.get(f"/orders/{id}", version=2) == view_of(old) | {
+        "steps": [step_of(old)],
+        "partial": ["status"],
+    }
 
 
 async def test_what_is_known_is_shown_while_order_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +97,26 @@ async def test_what_is_known_is_shown_while_order_is_away(shop: Shop, monkeypatc
         assert (await shop.get(path, 503))["code"] == "unavailable"
 
 
+async def test_an_erasure_finds_nothing_personal_here(shop: Shop) -> None:
+    """An order keeps the id of its customer, which leads to nobody."""
+    await shop.aggregator.send(order_state(OrderPlaced, 1, new_id()))
+    erased = UserErased(user_id=ADA, erasure_id=new_id())
+    await shop.aggregator.send(erased)
+    assert await shop.aggregator.sent() == [
+        ReportErasure(user_id=ADA, erasure_id=erased.erasure_id, service="aggregator", rows=0)
+    ]
+    assert [row.customer_id for row in await shop.aggregator.rows(Order)] == [ADA]
+
+
+async def test_staff_sees_every_order(shop: Shop) -> None:
+    placed = order_state(OrderPlaced, 1, new_id(), customer=new_id())
+    await shop.aggregator.send(placed)
+    async with shop.aggregator.as_staff() as client:
+        assert (await client.get(f"{API}/orders/{placed.order_id}")).json()["version"] == 1
+
+
 async def test_an_order_that_was_never_announced_leaves_no_row(shop: Shop) -> None:
     fresh = order_state(OrderPlaced, 1, new_id())
-    shop.order.answers["GET", f"/orders/{fresh.order_id}"] = (200, view_of(fresh))
+    know(shop, fresh)
     await shop.get(f"/orders/{fresh.order_id}")
     assert await shop.aggregator.rows(Order) == []

@@ -1,4 +1,4 @@
-"""HTTP in: what is answered from read models and the cache, with a live part where it matters."""
+"""HTTP in: the catalogue from read models and the cache, with a live part where it matters."""
 
 import asyncio
 import json
@@ -10,19 +10,16 @@ from fastapi import Query
 from aggregator import queries
 from aggregator.cache import Cached
 from aggregator.config import AggregatorSettings
-from aggregator.models import Order, Product
+from aggregator.models import Product
 from chassis.errors import Problem
 from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Caller, Router, Runtime, Work
-from contracts import order as order_contract
+from chassis.web import Router, Runtime, Work
 from contracts import product as product_contract
-from contracts.aggregator import OrderDetail, ProductDetail
-from contracts.order import OrderView
+from contracts.aggregator import ProductDetail
 from contracts.product import CategoryView, ProductView, StockView
 
 router = Router(prefix="/api/v1")
 Search = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
-Seen = Annotated[int, Query(ge=0, description="The highest version of the order that the client has seen")]
 
 
 @router.get("/products")
@@ -71,36 +68,5 @@ async def categories(work: Work, cache: Cached) -> list[CategoryView]:
     return await cache.get("categories", list[CategoryView], lambda: queries.categories(work))
 
 
-@router.get("/orders")
-async def orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
-    """The caller's orders, the newest first."""
-    (before,) = position(cursor, queries.NEWEST_ORDER)
-    rows = await queries.orders_of_customer(work, caller.id, before, limit + 1)
-    return page(rows, limit, _order_view, lambda order: (order.order_id,))
-
-
-@router.get("/orders/{order_id}")
-async def order(order_id: UUID, work: Work, caller: Caller, runtime: Runtime, version: Seen = 0) -> OrderDetail:
-    """One of the caller's orders; its owner is asked for what has not been announced here yet."""
-    seen = await queries.order_seen(work, order_id, caller.id)
-    if seen is not None and seen.version >= version:
-        return _order_detail(_order_view(seen))
-    try:
-        fresh = await runtime.client(order_contract.api).get(f"/orders/{order_id}", into=OrderView)
-    except Problem as problem:
-        if seen is None or problem.status < 500:
-            raise
-        return _order_detail(_order_view(seen), "status")
-    return _order_detail(fresh)
-
-
 def _product_view(product: Product) -> ProductView:
     return ProductView.model_validate(product, from_attributes=True)
-
-
-def _order_view(order: Order) -> OrderView:
-    return OrderView.model_validate(order, from_attributes=True)
-
-
-def _order_detail(order: OrderView, *partial: str) -> OrderDetail:
-    return OrderDetail(**order.model_dump(), partial=list(partial))
