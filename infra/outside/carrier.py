@@ -1,29 +1,33 @@
-"""The carrier: takes parcels, sends and delivers them after a while, and says so by signed webhooks.
+"""The carrier: takes parcels, sends and delivers or loses them after a while, and says so by webhooks.
 
-Webhooks are signed as the Standard Webhooks specification 1.0.0 says, and repeated with backoff until answered 2xx.
+What becomes of a parcel is said by its postcode, or by the mood of the world.
 """
 
-import asyncio
-import json
 import time
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Callable
 from random import randint
 from typing import Any
 from uuid import uuid4
 
-import httpx
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from standardwebhooks import Webhook
 
-from outside.world import Answer, Key, TheWorld, Trouble, World, reply
+from outside.mood import Road
+from outside.webhooks import tell
+from outside.world import Answer, Key, Moody, TheWorld, World, reply
 
-router = APIRouter(prefix="/shipments")
+router = APIRouter(prefix="/shipments", route_class=Moody)
 NOT_SERVED = "XX"  # a country
-TROUBLE: dict[str, Trouble] = {"99503": "unavailable", "99500": "breaks", "99504": "slow"}  # by postcode
-_MOST_SECONDS = 60
+DEPOT = "Leipzig"
+ROADS = {
+    "99500": Road(trouble="breaks"),
+    "99503": Road(trouble="unavailable"),
+    "99504": Road(trouble="slow"),
+    "99505": Road(trouble="late"),
+    "99598": Road(stays=True),
+    "99599": Road(lost=True),
+}
+_PLAIN = Road()
 
 
 class Address(BaseModel, extra="allow"):
@@ -38,8 +42,10 @@ class Send(BaseModel, extra="forbid"):
 
 
 @router.post("")
-async def send(body: Send, world: World, key: Key) -> JSONResponse:
+async def send(body: Send, world: World, key: Key) -> Response:
     """Take a shipment: 201 accepted, or 422 rejected with a reason."""
+    postcode = body.address.postcode
+    road = _road(world, postcode)
 
     def act() -> Answer:
         if body.address.country == NOT_SERVED:
@@ -49,30 +55,37 @@ async def send(body: Send, world: World, key: Key) -> JSONResponse:
             "reference": body.reference,
             "tracking_code": f"TRK{randint(0, 10**12 - 1):012}",
             "status": "accepted",
-            "due_at": time.time() + world.settings.dispatch_seconds,
+            "due_at": None if road.stays else time.time() + world.settings.dispatch_seconds,
+            "postcode": postcode,
         }
-        world.rows("INSERT INTO shipments VALUES (:id, :reference, :tracking_code, :status, :due_at)", **shipment)
+        world.rows(
+            "INSERT INTO shipments (id, reference, tracking_code, status, due_at, postcode)"
+            " VALUES (:id, :reference, :tracking_code, :status, :due_at, :postcode)",
+            **shipment,
+        )
         return 201, _shown(shipment)
 
-    world.changed.set()
-    return await world.answer(key, f"send {body.model_dump_json()}", act, TROUBLE.get(body.address.postcode))
+    world.parcels_changed.set()
+    return await world.answer(key, f"send {body.model_dump_json()}", act, road.trouble)
 
 
 @router.post("/{id}/cancel")
-async def cancel(id: str, world: World) -> JSONResponse:
+async def cancel(id: str, world: World) -> Response:
     """Stop it: 200 cancelled, also if it was; 409 with the shipment when it has left."""
-    with world.transaction():
+
+    def act() -> Answer:
         world.rows("UPDATE shipments SET status = 'cancelled', due_at = NULL WHERE id = ? AND status = 'accepted'", id)
-        found = world.rows("SELECT * FROM shipments WHERE id = ?", id)
-    if not found:
-        return reply((404, {"code": "shipment_not_found"}))
-    return reply((200 if found[0]["status"] == "cancelled" else 409, _shown(found[0])))
+        (found,) = world.rows("SELECT * FROM shipments WHERE id = ?", id)
+        return 200 if found["status"] == "cancelled" else 409, _shown(found)
+
+    return await _asked(id, world, "cancel", act)
 
 
 @router.get("/{id}")
-async def shipment(id: str, world: World) -> JSONResponse:
-    found = world.rows("SELECT * FROM shipments WHERE id = ?", id)
-    return reply((200, _shown(found[0])) if found else (404, {"code": "shipment_not_found"}))
+async def shipment(id: str, world: World) -> Response:
+    return await _asked(
+        id, world, "get", lambda: (200, _shown(*world.rows("SELECT * FROM shipments WHERE id = ?", id)))
+    )
 
 
 @router.get("")
@@ -81,61 +94,52 @@ async def shipments(reference: str, world: World) -> list[dict[str, Any]]:
 
 
 async def work(world: TheWorld) -> None:
-    """Move shipments and call back when it is time; sleep until then."""
-    async with httpx.AsyncClient(timeout=5) as http, asyncio.TaskGroup() as calls:
-        while True:
-            world.changed.clear()
-            _move_shipments(world)
-            for webhook in _webhooks_due(world):
-                calls.create_task(_call_back(world, http, webhook))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(world.changed.wait(), _seconds_to_next(world))
+    """Move shipments when it is time; sleep until then."""
+    while True:
+        world.parcels_changed.clear()
+        _move_shipments(world)
+        (next_one,) = world.rows("SELECT min(due_at) AS due_at FROM shipments")
+        await world.until(next_one["due_at"], world.parcels_changed)
 
 
 def _move_shipments(world: TheWorld) -> None:
     now = time.time()
     with world.transaction():
         for shipment in world.rows("SELECT * FROM shipments WHERE due_at <= ? ORDER BY due_at", now):
-            sent = shipment["status"] == "accepted"
-            shipment["status"] = "dispatched" if sent else "delivered"
-            shipment["due_at"] = now + world.settings.deliver_seconds if sent else None
+            road, left = _road(world, shipment["postcode"]), shipment["status"] == "dispatched"
+            lost = road.lost or world.chance.random() < world.settings.mood.lost
+            shipment["status"] = ("lost" if lost else "delivered") if left else "dispatched"
+            shipment["due_at"] = None if left else now + world.settings.deliver_seconds
             world.rows("UPDATE shipments SET status = :status, due_at = :due_at WHERE id = :id", **shipment)
-            if world.settings.carrier_webhook_url:
-                body = {"type": f"shipment.{shipment['status']}", **_shown(shipment)}
-                body["occurred_at"] = datetime.now(UTC).isoformat()
-                webhook = (f"msg_{uuid4().hex}", json.dumps(body), now)
-                world.rows("INSERT INTO webhooks VALUES (?, ?, 0, ?)", *webhook)
+            _tell(shipment, road, world)
 
 
-def _webhooks_due(world: TheWorld) -> list[dict[str, Any]]:
-    """Those to be tried now. Each is put off before it is tried, so one that is lost in a crash is tried again."""
-    return world.rows(
-        f"UPDATE webhooks SET tries = tries + 1, due_at = ?1 + min({_MOST_SECONDS}, 1 << min(tries, 10))"
-        " WHERE due_at <= ?1 RETURNING *",
-        time.time(),
-    )
+def _tell(shipment: dict[str, Any], road: Road, world: TheWorld) -> None:
+    left = shipment["status"] == "dispatched"
+    late = road.news == "late" or (road.news == "reversed" and left)
+    news = {**_shown(shipment), "place": DEPOT if left else None}
+    for _ in range(2 if road.news == "twice" else 1):
+        after = world.settings.webhook_late_seconds if late else 0
+        tell(world, "carrier", f"shipment.{shipment['status']}", news, after=after)
 
 
-async def _call_back(world: TheWorld, http: httpx.AsyncClient, webhook: dict[str, Any]) -> None:
-    now, id, body = datetime.now(UTC), webhook["id"], webhook["body"]
-    headers = {
-        "content-type": "application/json",
-        "webhook-id": id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(world.settings.carrier_webhook_secret).sign(id, now, body),
-    }
-    with suppress(httpx.HTTPError, httpx.InvalidURL):  # tried again when it is due
-        answer = await http.post(world.settings.carrier_webhook_url, content=body, headers=headers)
-        if answer.is_success:
-            world.rows("DELETE FROM webhooks WHERE id = ?", id)
+async def _asked(id: str, world: TheWorld, what: str, act: Callable[[], Answer]) -> Response:
+    """What needs no idempotency key, of a shipment that must be there. The first time with the trouble of its road."""
+    with world.transaction():
+        found = world.rows("SELECT * FROM shipments WHERE id = ?", id)
+        if not found:
+            return reply((404, {"code": "shipment_not_found"}))
+        road = _road(world, found[0]["postcode"])
+        trouble = road.trouble if road.trouble and world.first(f"{what} {id}") else None
+        if trouble == "unavailable":
+            return reply((503, {"code": "unavailable"}))
+        answer = act()
+    return await world.suffer(trouble, reply(answer))
 
 
-def _seconds_to_next(world: TheWorld) -> float | None:
-    (next_one,) = world.rows(
-        "SELECT min(due_at) AS due_at FROM (SELECT min(due_at) AS due_at FROM shipments"
-        " UNION ALL SELECT min(due_at) FROM webhooks)"
-    )
-    return None if next_one["due_at"] is None else max(0, next_one["due_at"] - time.time())
+def _road(world: TheWorld, postcode: str) -> Road:
+    told = world.settings.postcodes
+    return told.get(postcode) or told.get("*") or ROADS.get(postcode, _PLAIN)
 
 
 def _shown(shipment: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _read_until(running: "subprocess.Popen[str]", word: str) -> str:
 
 def _check_what_runs(checkout: Path, pid: int) -> None:
     children = status()
-    assert children.keys() == {"postgres", "valkey", "kafka", "envoy", "outside"}
+    assert children.keys() == {"postgres", "valkey", "valkey-keep", "kafka", "envoy", "outside"}
     assert {child["state"] for child in children.values()} == {"ready"}
     assert all(child["memory"] > 1_000_000 for child in children.values())
     told = state.running()

@@ -64,6 +64,17 @@ def test_valkey_forgets() -> None:
         assert b"67108864" in ask(server.port, b"CONFIG GET maxmemory\r\n")
 
 
+def test_valkey_that_keeps_has_it_after_kill_9_and_throws_nothing_away() -> None:
+    server = Valkey.temporary()
+    server.keeps = True
+    with server:
+        assert ask(server.port, b"RPUSH cups blue\r\n") == b":1\r\n"
+        server.kill()
+        server.start()
+        assert ask(server.port, b"LRANGE cups 0 -1\r\n") == b"*1\r\n$4\r\nblue\r\n"
+        assert b"noeviction" in ask(server.port, b"CONFIG GET maxmemory-policy\r\n")
+
+
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
 
 

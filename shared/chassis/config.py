@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     broker: Literal["kafka", "memory"] = "kafka"
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
     kafka_replicas: int = 1
+    celery_broker_url: str = "redis://127.0.0.1:6379/0"  # unused with the memory broker: tasks run in that process
+    celery_visibility_seconds: int = 300  # a task that takes longer may run twice; one whose worker died is back then
     discovery: Literal["static", "dns"] = "static"
     service_key: str
     token_issuer: str = "user"

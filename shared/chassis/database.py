@@ -3,9 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, cast
 
 import asyncpg
@@ -18,7 +17,7 @@ from chassis.work import UnitOfWork
 logger = logging.getLogger(__name__)
 OUTBOX_CHANNEL = "outbox"
 
-Watcher = Callable[[datetime], None]
+Watcher = Callable[[Sequence[Any]], None]
 
 
 class Database:
@@ -27,10 +26,12 @@ class Database:
     def __init__(self, service: str, settings: Settings) -> None:
         self.service, self.settings = service, settings
         self.relay_here: Callable[[], bool] | None = None  # wakes a relay in this process; False: others have to know
+        self.tasks: Collection[str] = ()
+        self.wake: Callable[[Mapping[str, str | None]], None] = lambda tasks: None
         self._url = settings.database_url
         self._pool: asyncpg.Pool[Any] | None = None
         self._making = asyncio.Lock()
-        self._watchers: dict[type[Table], list[tuple[str, Watcher]]] = {}
+        self._watchers: dict[type[Table], list[Watcher]] = {}
         self._notifying: asyncio.Task[None] | None = None
 
     async def acquire(self) -> "asyncpg.Connection[Any]":
@@ -71,22 +72,25 @@ class Database:
         work = UnitOfWork(self)
         try:
             yield work
+            if unknown := work.wakes.keys() - set(self.tasks):
+                raise ValueError(f"{self.service} has no task {', '.join(unknown)}")
             await work.commit()
         finally:
             await work.release()
         self._tell(work)
 
-    def watch(self, table: type[Table], column: str, watcher: Watcher) -> None:
-        """Call `watcher` after each commit in this process with the earliest moment it wrote to the column."""
-        self._watchers.setdefault(table, []).append((column, watcher))
+    def watch(self, table: type[Table], watcher: Watcher) -> None:
+        """Call `watcher` after each commit in this process that wrote rows of the table, with those rows."""
+        self._watchers.setdefault(table, []).append(watcher)
 
     def _tell(self, work: UnitOfWork) -> None:
+        if work.wakes:
+            self.wake(work.wakes)
         for table, watchers in self._watchers.items():
             inserted, updated, _ = work.changes(table)
-            for column, watcher in watchers:
-                moments = [moment for row in [*inserted, *updated] if (moment := getattr(row, column)) is not None]
-                if moments:
-                    watcher(min(moments))
+            if rows := [*inserted, *updated]:
+                for watcher in watchers:
+                    watcher(rows)
         if work.messages and not (self.relay_here and self.relay_here()) and self._notifying is None:
             self._notifying = asyncio.create_task(self._notify())
 

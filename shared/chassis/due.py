@@ -82,10 +82,11 @@ class Sweeper:
             f' ORDER BY "{entry.column}" LIMIT $1 FOR UPDATE SKIP LOCKED'
         )
         self._ask = f'SELECT min("{entry.column}") AS next, now() AS now FROM {it.name}'
-        database.watch(entry.table, entry.column, self._notice)
+        database.watch(entry.table, self._notice)
 
-    def _notice(self, moment: datetime) -> None:
-        if self._next is None or moment < self._next:
+    def _notice(self, written: Sequence[Table]) -> None:
+        moments = [moment for row in written if (moment := getattr(row, self._entry.column)) is not None]
+        if moments and (self._next is None or min(moments) < self._next):
             self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:

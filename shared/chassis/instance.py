@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Coroutine
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import httpx
@@ -28,10 +28,11 @@ from chassis.migrate import migrate
 from chassis.operations import operations
 from chassis.outbox import Relay
 from chassis.service import Runtime, Service
+from chassis.tasks import Here, Performer
 from chassis.web import application
 
 logger = logging.getLogger(__name__)
-ROLES = ("api", "consumer", "relay", "migrate", "all")
+ROLES = ("api", "consumer", "relay", "worker", "beat", "migrate", "all")
 STOP_SECONDS = 7  # of the ten that a stop may take
 
 
@@ -53,18 +54,30 @@ class Instance:
 
     def __init__(self, service: Service, settings: Settings, broker: Broker | None = None) -> None:
         self.service, self.settings = service, settings
-        self.stop = asyncio.Event()
         self.database = Database(service.name, settings)
         self.broker: Broker = broker or KafkaBroker(
             settings.kafka_bootstrap_servers, service.name, settings.kafka_replicas
         )
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
         self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient(verify=_trusted()))
+        self.stop = self.runtime.stop
+        for table, tell in service.after_commit.items():
+            self.database.watch(table, partial(tell, self.runtime))
         self.consumer = Consumer(self.database, self.broker, service.subscriptions, settings.consumer_batch)
         self.sweepers = [Sweeper(self.database, entry, self.runtime) for entry in service.due.entries]
+        self.tasks = self._performer()
+        self.database.tasks, self.database.wake = service.tasks.bodies, self.tasks.wake
         self.relay: Relay | None = None
         self._schema = Trouble("the database to migrate", logger, "not migrated yet")
         self._relay_stop = asyncio.Event()
+
+    def _performer(self) -> Performer:
+        """With the memory broker one process does everything, and needs no queue for it. Nor do those without tasks."""
+        if self.settings.broker == "memory" or not self.service.tasks.bodies:
+            return Here(self.service.tasks, self.runtime)
+        from chassis.worker import Queue  # 30 MB, for those who have tasks
+
+        return Queue(self.service.tasks, self.runtime)
 
     async def run(self, role: str) -> None:
         """Run until `stop` is set, then finish what is under way."""
@@ -79,6 +92,8 @@ class Instance:
         if role in ("relay", "all"):
             self.relay = Relay(self.database, self.broker, settings.outbox_history)
             troubles["relay"] = self.relay.trouble
+        if role == "worker":  # in `all` requests are answered without it
+            troubles["worker"] = self.tasks.trouble
         app = application(self.runtime, operations(self.runtime, self.consumer, troubles, self.stop))
         listener = socket.create_server((settings.host, settings.port))
         try:
@@ -103,6 +118,10 @@ class Instance:
                 working.append(self.consumer.run(self.stop))
             working += [sweeper.run(self.stop) for sweeper in self.sweepers]
             working.append(keep_short(self.database, self.stop))
+        if role in ("worker", "all"):
+            working.append(self.tasks.work(self.stop))
+        if role in ("beat", "all"):
+            working.append(self.tasks.beat(self.stop))
         tasks = [serving, *(parts.create_task(work) for work in working)]
         relaying = parts.create_task(self.relay.run(self._relay_stop)) if self.relay else None
         await self.stop.wait()

@@ -69,7 +69,7 @@ async def _migrate(service: Service, database_url: str) -> None:
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            # Asked for again and again: whoever waits for it holds a snapshot, which CREATE INDEX CONCURRENTLY waits for.
+            # Polled: whoever waits in the lock holds a snapshot, for which a concurrent index build waits.
             while not await connection.scalar(text(f"SELECT pg_try_advisory_lock({LOCK})")):
                 await connection.commit()
                 await asyncio.sleep(0.2)

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -34,12 +35,16 @@ def position(cursor: str | None, start: tuple[Any, ...]) -> tuple[Any, ...]:
         return start
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        found = tuple(type(first)(value) for first, value in zip(start, values, strict=True))
-    except (ValueError, TypeError, AttributeError):
+        found = tuple(_read(type(first), value) for first, value in zip(start, values, strict=True))
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise InvalidCursor(field="cursor") from None
     if "\x00" in "".join(value for value in found if isinstance(value, str)):
         raise InvalidCursor(field="cursor")
     return found
+
+
+def _read(kind: type[Any], value: Any) -> Any:
+    return datetime.fromisoformat(value).astimezone(UTC) if kind is datetime else kind(value)
 
 
 def page(rows: Sequence[Row], limit: int, view: Callable[[Row], T], place: Callable[[Row], tuple[Any, ...]]) -> Page[T]:

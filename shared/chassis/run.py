@@ -38,7 +38,7 @@ def main() -> None:
     """The command `run`."""
     parser = argparse.ArgumentParser(prog="run", description="Run a service in a role.")
     parser.add_argument("service", choices=[*installed_names(), "all"], help="`all`: every service in this one process")
-    parser.add_argument("role", choices=ROLES, help="`all`: migrate, then api, consumer and relay")
+    parser.add_argument("role", choices=ROLES, help="`all`: first migrate, then everything else")
     arguments = parser.parse_args()
     names = [] if arguments.service == "all" else [arguments.service]
     services = list(installed(*names).values())

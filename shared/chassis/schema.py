@@ -86,7 +86,7 @@ def script(sql: str) -> None:
 LOCK_TIMEOUT = "SET lock_timeout = '3s'"  # a migration that waits for a lock makes everybody behind it wait too
 
 
-def index_concurrently(name: str, on: str) -> None:
+def index_concurrently(name: str, on: str, *, unique: bool = False) -> None:
     """Build an index while its table is in use, outside any transaction, or build anew what was broken off.
 
     `index_concurrently("carts_expires_at", "carts (expires_at)")`.
@@ -94,7 +94,7 @@ def index_concurrently(name: str, on: str) -> None:
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")  # it waits for others, and nobody for it
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
+        op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {on}")
         op.execute(LOCK_TIMEOUT)
 
 

@@ -1,6 +1,7 @@
 """What a service is: the declaration in its `main.py`, and what it holds while it runs."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -17,6 +18,8 @@ from chassis.database import Database
 from chassis.discovery import Api, Discovery
 from chassis.due import Due
 from chassis.subscriptions import Subscriptions
+from chassis.tables import Table
+from chassis.tasks import Tasks
 
 
 class Held(Protocol):
@@ -35,16 +38,19 @@ class Service:
     """The table of contents of a service.
 
     `calls` are the APIs it may call, none of a layer above; `hooks` the path of its signed webhooks, if it has any.
+    `after_commit` names what is told of rows that were written, best effort: it may hand them on, and must not wait.
     """
 
     api: Api
     routers: Sequence[APIRouter] = ()
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     due: Due = field(default_factory=Due)
+    tasks: Tasks = field(default_factory=Tasks)
     calls: Sequence[Api] = ()
     settings: type[Settings] = Settings
     models: ModuleType | None = None
     hooks: str | None = None
+    after_commit: Mapping[type[Table], Callable[["Runtime", Sequence[Any]], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for api in self.calls:
@@ -79,6 +85,7 @@ class Runtime:
         http: httpx.AsyncClient,
     ) -> None:
         self.service, self.settings, self.database = service, settings, database
+        self.stop = asyncio.Event()  # set when the process is to end
         self.http = http
         self.tokens = Tokens(settings.token_issuer, settings.service_key, discovery, http)
         self._discovery = discovery

@@ -19,28 +19,32 @@ class Rows:
     table: type[Table]
     column: str
     values: Callable[[Any, UnitOfWork], Iterable[Any]]
+    lock: bool = True
 
 
-def rows(table: type[Table], **by: str | Callable[[Any, UnitOfWork], Iterable[Any]]) -> Rows:
-    """`rows(Order, id="order_id")`, or with a function of the message and the rows of the needs before."""
+def rows(table: type[Table], *, lock: bool = True, **by: str | Callable[[Any, UnitOfWork], Iterable[Any]]) -> Rows:
+    """`rows(Order, id="order_id")`, or with a function of the message and the rows of the needs before.
+
+    Without `lock` they are there to be read: many transactions may have them at once.
+    """
     ((column, source),) = by.items()
     if isinstance(source, str):
-        return Rows(table, column, lambda message, _: [getattr(message, source)])
-    return Rows(table, column, source)
+        return Rows(table, column, lambda message, _: [getattr(message, source)], lock)
+    return Rows(table, column, source, lock)
 
 
 async def load(work: UnitOfWork, needs: Iterable[tuple[Any, Sequence[Rows]]]) -> None:
     """Lock what many messages need: a statement per table and stage, rows in the order of their key."""
     pairs = [(message, needed) for message, needed in needs if needed]
     for stage in range(max((len(needed) for _, needed in pairs), default=0)):
-        wanted: dict[tuple[type[Table], str], set[Any]] = {}
+        wanted: dict[tuple[type[Table], str, bool], set[Any]] = {}
         for message, needed in pairs:
             if stage < len(needed):
                 it = needed[stage]
-                wanted.setdefault((it.table, it.column), set()).update(it.values(message, work))
-        for (table, column), values in sorted(wanted.items(), key=lambda item: (item[0][0].__name__, item[0][1])):
+                wanted.setdefault((it.table, it.column, it.lock), set()).update(it.values(message, work))
+        for (table, column, lock), values in sorted(wanted.items(), key=lambda item: (item[0][0].__name__, item[0][1])):
             if values:
-                await work.lock(table, **{column: values})
+                await work.lock(table, "FOR UPDATE" if lock else "", **{column: values})
 
 
 @dataclass(frozen=True)

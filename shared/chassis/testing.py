@@ -107,6 +107,8 @@ class Launched:
                     return f"due rows in {name}"
         if any(sweeper.busy for sweeper in self.instance.sweepers):
             return "calls under way"
+        if self.instance.tasks.busy:
+            return "tasks under way"
         return None
 
 
@@ -115,29 +117,29 @@ Launch = Callable[..., Awaitable[Launched]]
 
 @pytest_asyncio.fixture
 async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
-    """`await launch(service, SHIPPING_CENTS=0)`: the service in role `all` on an empty database."""
+    """`await launch(service, SHIPPING_CENTS=0)`: the service on an empty database, in role `all` or another."""
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(published_keys())
         monkeypatch.setenv("USER_URL", issuer)
 
         async def start(
-            service: Service, broker: MemoryBroker | None = None, port: int = 0, **settings: Any
+            service: Service, broker: MemoryBroker | None = None, port: int = 0, role: str = "all", **settings: Any
         ) -> Launched:
             broker = broker or MemoryBroker()
             url = await empty_database(service)
-            values = {name.lower(): value for name, value in settings.items()}
+            values = {"broker": "memory"} | {name.lower(): value for name, value in settings.items()}
             its = service.settings.of(
                 service.name, database_url=url, service_key=SERVICE_KEY, port=port or free_port(), **values
             )
-            return await stack.enter_async_context(launched(Instance(service, its, broker), broker))
+            return await stack.enter_async_context(launched(Instance(service, its, broker), broker, role))
 
         yield start
 
 
 @asynccontextmanager
-async def launched(instance: Instance, broker: MemoryBroker) -> AsyncIterator[Launched]:
+async def launched(instance: Instance, broker: MemoryBroker, role: str = "all") -> AsyncIterator[Launched]:
     """An instance that runs within the block."""
-    running = asyncio.create_task(instance.run("all"))
+    running = asyncio.create_task(instance.run(role))
     it = Launched(instance, broker, f"http://127.0.0.1:{instance.settings.port}")
     try:
         async with httpx.AsyncClient(verify=False) as client:

@@ -119,22 +119,24 @@ class Requests:
         seconds = min(_milliseconds(headers.get(client.DEADLINE_HEADER)), settings.request_timeout_seconds)
         client.deadline.set(started + seconds)
 
-        async def note_status(message: Message) -> None:
+        async def note_start(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
+                    limit.reschedule(None)  # it had to begin in time; it lasts as long as somebody reads
             await send(message)
 
         name = f"{scope['method']} {scope['path']}"
         with tracing.span(service, name, SpanKind.SERVER, headers.get("traceparent")) as span:
             try:
                 limited = _Limited(receive, settings.max_body_bytes, headers.get("content-length", ""))
-                async with asyncio.timeout(seconds):
-                    await self._app(scope, limited, note_status)
+                async with asyncio.timeout(seconds) as limit:
+                    await self._app(scope, limited, note_start)
             except Exception as error:
                 if status:
                     raise
-                await problem_of(error).response()(scope, receive, note_status)
+                await problem_of(error).response()(scope, receive, note_start)
             span.set_attribute("http.response.status_code", status)
         route = getattr(scope.get("route"), "path", "-")
         metrics.requests.labels(service, scope["method"], route, status).observe(time.monotonic() - started)

@@ -68,7 +68,8 @@ class UnitOfWork:
         self._now: datetime | None = None
         self._rows: dict[type[Table], dict[tuple[Any, ...], Table]] = defaultdict(dict)
         self._loaded: dict[type[Table], dict[tuple[Any, ...], dict[str, Any]]] = defaultdict(dict)
-        self._messages: list[Envelope] = []
+        self.messages: list[Envelope] = []
+        self.wakes: dict[str, str | None] = {}  # names of tasks, and the trace in which each was woken
 
     @property
     def settings(self) -> Any:
@@ -105,7 +106,7 @@ class UnitOfWork:
             if len(body) > MAX_MESSAGE_BYTES:
                 raise MessageTooLarge(f"{message.wire_type} {message.key}: {len(body)} of {MAX_MESSAGE_BYTES} bytes")
             id, cause = new_id(), self.cause
-            self._messages.append(
+            self.messages.append(
                 Envelope(
                     topic=message.topic,
                     key=message.key,
@@ -120,14 +121,16 @@ class UnitOfWork:
                 )
             )
 
+    def wake(self, task: str) -> None:
+        """Let a task of this service run soon after the commit. It may be lost: tasks also run by themselves."""
+        self.wakes.setdefault(task, self._parent())
+
     def origin(self) -> dict[str, Any] | None:
         """What a row keeps in its column `cause` (JSONB), so that what is done about it later stays in the trace."""
-        cause, parent = self.cause, self._parent()
-        if cause is None and self.correlation_id is None:
-            return None
-        if cause is None:
-            return Cause(str(self.correlation_id), str(self.correlation_id), parent)._asdict()
-        return Cause(str(cause.id), cause.correlation_id, parent)._asdict()
+        if (cause := self.cause) is not None:
+            return Cause(str(cause.id), cause.correlation_id, self._parent())._asdict()
+        id = self.correlation_id
+        return None if id is None else Cause(id, id, self._parent())._asdict()
 
     def _parent(self) -> str | None:
         """The trace of what a row remembers goes before the running span, which happens to be about the row."""
@@ -151,13 +154,13 @@ class UnitOfWork:
             self._connection = await self._connections.acquire()
         return self._connection
 
-    async def lock(self, table: type[T], **values: Iterable[Any]) -> list[T]:
-        """Load the rows whose one column has one of the values, FOR UPDATE, in the order of their key."""
+    async def lock(self, table: type[T], how: str = "FOR UPDATE", /, **values: Iterable[Any]) -> list[T]:
+        """Load the rows whose one column has one of the values, in the order of their key; `how=""` only reads."""
         ((column, wanted),) = values.items()
         connection, it = await self.begin(), shape(table)
         records = await connection.fetch(
             f'SELECT {it.listed} FROM {it.name} WHERE "{column}" = ANY($1::{it.types[column]}[])'
-            f" ORDER BY {', '.join(it.key)} FOR UPDATE",
+            f" ORDER BY {', '.join(it.key)} {how}",
             list(wanted),
         )
         found = []
@@ -205,7 +208,7 @@ class UnitOfWork:
         writes = Writes()
         for table in {**self._rows, **self._loaded}:
             writes.change(table, self.changes(table))
-        writes.send(self._messages)
+        writes.send(self.messages)
         if (statement := writes.statement()) is not None:
             text, arguments = statement  # without `begin`, it is a transaction of its own
             await (await self._connected()).execute(text, *arguments)
@@ -216,7 +219,7 @@ class UnitOfWork:
     async def undo(self) -> None:
         """Forget everything done so far; the unit of work can only read after this."""
         transaction, self._transaction = self._transaction, None
-        for kept in (self._rows, self._loaded, self._messages):
+        for kept in (self._rows, self._loaded, self.messages, self.wakes):
             kept.clear()
         self.before_begin = None
         if transaction is not None:
@@ -244,7 +247,3 @@ class UnitOfWork:
         if any(shape(table).identity(row) not in loaded for row in updated):
             raise ValueError(f"{table.__name__}: a row's key does not change; remove it and add another")
         return Changes(inserted, updated, [identity for identity in loaded if identity not in rows])
-
-    @property
-    def messages(self) -> list[Envelope]:
-        return self._messages

@@ -13,6 +13,7 @@ from chassis.database import Database
 from chassis.migrate import metadata
 from chassis.schema import include
 from chassis.service import Service, installed
+from chassis.subscriptions import load, rows
 from chassis.testing import Launched, empty_database
 from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge, UnitOfWork
 from ledger.main import service as ledger_service
@@ -53,6 +54,35 @@ async def test_one_flush_inserts_updates_deletes_and_sends(ledger: Launched, dat
         ("b", 1): (None, []),
     }
     assert [message.model_dump()["number"] for message in await ledger.sent()] == [1, 2]
+
+
+async def test_rows_that_are_only_read_are_read_by_many_at_once(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(1))
+    needs = [(Booked(account="a", number=0, balance=0), [rows(Note, account="account", lock=False)])]
+    async with database.work() as one, database.work() as other, database.work() as writer:
+        (locked,) = await writer.lock(Note, account=["a"])
+        for work in (one, other):
+            await load(work, needs)
+            assert [note.text for note in work.all(Note)] == ["old"]
+        locked.text = "new"
+    assert [note.text for note in await ledger.rows(Note)] == ["new"]
+
+
+async def test_who_watches_a_table_is_told_of_the_rows_that_a_commit_wrote(database: Database) -> None:
+    told: list[list[Any]] = []
+    database.watch(Note, lambda rows: told.append([(row.number, row.text) for row in rows]))
+    await keep(database, *notes(2))
+    async with database.work() as work:
+        first, second = await work.lock(Note, account=["a"])
+        first.text = "new"
+        work.remove(second)
+    async with database.work() as work:
+        await work.lock(Note, account=["a"])
+    with pytest.raises(ZeroDivisionError):
+        async with database.work() as work:
+            work.add(Note.new(account="b", number=1))
+            _ = 1 // 0
+    assert told == [[(0, "old"), (1, "old")], [(0, "new")]]
 
 
 @pytest.mark.parametrize("data", [None, [], [[1, 2], [3]], {}, {"a": None}, "text", 0, False, [None], ["ü\\n", 1.5]])

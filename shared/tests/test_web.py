@@ -51,6 +51,7 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> bool:
         ("GET", "/accounts/a/secret", {}, 403, "forbidden"),
         ("GET", "/accounts/a/slow", {"headers": {DEADLINE_HEADER: "50"}}, 504, "timed_out"),
         ("GET", "/accounts/a/slow", {"headers": {DEADLINE_HEADER: "0"}}, 504, "timed_out"),
+        ("GET", "/accounts/a/stream?before=20", {"headers": {DEADLINE_HEADER: "50"}}, 504, "timed_out"),
     ],
 )
 async def test_an_error_is_a_problem_with_its_code(
@@ -60,6 +61,11 @@ async def test_an_error_is_a_problem_with_its_code(
         request_ = {**request_, "headers": {"content-type": "application/json"}}
     assert is_problem(await me.request(method, path, **request_), status, code)
     assert await ledger.rows(Account) == []
+
+
+async def test_a_stream_has_to_begin_in_time_and_may_last(me: httpx.AsyncClient) -> None:
+    answer = await me.get("/accounts/a/stream?pauses=10", headers={DEADLINE_HEADER: "100"})
+    assert answer.text == "".join(f"id: {number}\n\n" for number in range(10))
 
 
 @pytest.mark.parametrize(

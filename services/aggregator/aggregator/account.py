@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from chassis.web import Caller, Runtime
 from contracts import notification, user
@@ -107,5 +107,11 @@ async def set_preferences(body: SetPreferences, runtime: Runtime, _: Caller) -> 
 
 @router.post("/unsubscriptions", status_code=204)
 async def unsubscribe(body: Unsubscribe, runtime: Runtime) -> None:
-    """With the token from a mail, without a sign-in."""
+    """With the token of a mail, from a page."""
     await runtime.client(notification.api).call("POST", "/unsubscriptions", json=body.model_dump())
+
+
+@router.post("/unsubscriptions/{token}", status_code=204)
+async def unsubscribe_at_once(token: Annotated[str, Path(max_length=1000)], runtime: Runtime) -> None:
+    """For mail programs, which post a form to the address in the mail's header: RFC 8058."""
+    await runtime.client(notification.api).call("POST", "/unsubscriptions", json={"token": token})

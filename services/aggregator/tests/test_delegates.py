@@ -229,9 +229,20 @@ async def test_the_api_describes_itself(shop: Shop) -> None:
         ("POST", "/password-resets/uses"),
         ("GET", "/erasures/{erasure_id}"),
         ("POST", "/unsubscriptions"),
+        ("POST", "/unsubscriptions/{token}"),
         ("GET", "/products"),
         ("GET", "/products/{product_id}"),
         ("GET", "/categories"),
     }
     assert len(operations) == 28
     assert all("default" in operation["responses"] for operation in operations.values())
+
+
+async def test_a_mail_program_unsubscribes_without_a_page(shop: Shop) -> None:
+    """One click posts a form to the address in the mail's header."""
+    shop.notification.answers["POST", "/unsubscriptions"] = (204, None)
+    async with shop.aggregator.client() as client:
+        form = {"List-Unsubscribe": "One-Click"}
+        assert (await client.post(f"{API}/unsubscriptions/a.signed.token", data=form)).status_code == 204
+    (call,) = shop.notification.seen
+    assert call.body == {"token": "a.signed.token"}

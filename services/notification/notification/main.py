@@ -2,5 +2,16 @@
 
 from chassis.service import Service
 from contracts import notification as contract
+from contracts import user
+from notification import handlers, models, routes, tasks
+from notification.config import NotificationSettings
 
-service = Service(contract.api)
+service = Service(
+    contract.api,
+    routers=[routes.router],
+    subscriptions=handlers.on,
+    tasks=tasks.tasks,
+    calls=[user.api],
+    settings=NotificationSettings,
+    models=models,
+)

@@ -5,5 +5,10 @@ from ledger import handlers, models, routes
 from ledger.messages import api, peer
 
 service = Service(
-    api, routers=[routes.router], subscriptions=handlers.on, due=handlers.due, calls=[peer], models=models
+    api,
+    routers=[routes.router, routes.streams],
+    subscriptions=handlers.on,
+    due=handlers.due,
+    calls=[peer],
+    models=models,
 )

@@ -52,12 +52,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, *module: str, **settings: str) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, *module: str, service: str = "ledger.main:service", **settings: str
+) -> AsyncIterator[Running]:
     """`python -m MODULE…`, killed at the end if it still runs. `folder` makes the ledger known as a service."""
     known = folder / "ledger-1.dist-info"
     known.mkdir(exist_ok=True)
     (known / "METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1\n")
-    (known / "entry_points.txt").write_text("[services]\nledger = ledger.main:service\n")
+    (known / "entry_points.txt").write_text(f"[services]\nledger = {service}\n")
     port = settings.setdefault("PORT", str(free_port()))
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder}:{HOME}", "SERVICE_KEY": SERVICE_KEY, **settings}
     process = await asyncio.create_subprocess_exec(

@@ -1,9 +1,11 @@
 """The ledger over HTTP: what tests of the web side and of the client need."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from chassis.errors import NotFound, Unavailable
@@ -70,6 +72,22 @@ async def slow(id: str, runtime: Runtime, peers: int = 0) -> Any:
     if peers:
         return await runtime.client(peer).get(f"/accounts/{id}/slow", params={"peers": peers - 1})
     await asyncio.sleep(20)
+
+
+streams = APIRouter(prefix="/accounts")
+
+
+@streams.get("/{id}/stream")
+async def stream(id: str, before: float = 0, pauses: int = 0) -> Response:
+    """Begins after so many seconds, then sends an event after each pause."""
+    await asyncio.sleep(before)
+
+    async def events() -> AsyncIterator[str]:
+        for number in range(pauses):
+            await asyncio.sleep(0.05)
+            yield f"id: {number}\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
 
 
 tries: dict[str, int] = {}
