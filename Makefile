@@ -8,7 +8,7 @@ TESTED := $(sort $(dir $(wildcard $(PROJECTS:%=%/tests/*.py))))
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo seed reset test check fmt generated lock clean
+.PHONY: help setup run demo seed reset bench test check fmt generated lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -27,6 +27,10 @@ seed: $(READY) ## put products into the running system: SIZE=1000
 reset: $(READY) ## throw away all data of the stopped system
 	@$(BIN)/python -m cli reset
 
+bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 OUTSIDE=cruel ARGS=--profile
+	@$(BIN)/python -m loadtests.bench $(if $(N),--orders $(N)) $(if $(C),--concurrency $(C)) \
+	    $(if $(OUTSIDE),--outside $(OUTSIDE)) $(ARGS)
+
 test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x"
 	@$(BIN)/python -m pytest -n logical $(ARGS)
 
@@ -35,6 +39,7 @@ check: $(READY) ## format, lint, types, architecture, generated files, lock: off
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/python -m tools.rules
 	@$(BIN)/python -m tools.lock
+	@$(BIN)/python -m tools.migrations
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.generate --check
 	@$(BIN)/mypy

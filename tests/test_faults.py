@@ -2,12 +2,13 @@
 
 import pytest
 
-from shop import Open, Shop
+from loadtests.shop import Open, Shop
 from storm import storm
 
 ORDERS = 200
 CHILDREN = [
-    "postgres", "kafka", "envoy", "valkey", "outside", "aggregator", "order", "product", "payment", "shipping", "user",
+    "postgres", "kafka", "envoy", "valkey", "valkey-keep", "outside",
+    "aggregator", "notification", "order", "product", "payment", "shipping", "user",
 ]  # fmt: skip
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
 

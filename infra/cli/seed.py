@@ -23,6 +23,15 @@ CATALOGUE = {
     "Stationery": (["Notebook", "Fountain Pen", "Letter Tray", "Pencil Case", "Desk Pad"], (4, 95)),
     "Storage": (["Basket", "Wall Shelf", "Coat Rack", "Storage Box", "Hook Rail"], (8, 140)),
 }
+GRAMS = {
+    "Lighting": (600, 4_500),
+    "Furniture": (3_000, 24_000),
+    "Kitchen": (250, 2_800),
+    "Textiles": (200, 2_500),
+    "Garden": (400, 6_000),
+    "Stationery": (60, 900),
+    "Storage": (300, 5_000),
+}
 MAKERS = [
     "Alder",
     "Brook",
@@ -69,6 +78,7 @@ def products(size: int) -> Iterator[dict[str, Any]]:
             "price_cents": chance.randint(least, most) * 100 - chance.choice([0, 1, 5, 10, 50]),
             "currency": "EUR",
             "on_hand": chance.randint(200, 900),
+            "weight_grams": chance.randint(*GRAMS[category]) // 10 * 10,
         }
 
 

@@ -234,7 +234,7 @@ async def test_the_api_describes_itself(shop: Shop) -> None:
         ("GET", "/products/{product_id}"),
         ("GET", "/categories"),
     }
-    assert len(operations) == 28
+    assert len(operations) == 30
     assert all("default" in operation["responses"] for operation in operations.values())
 
 

@@ -1,6 +1,6 @@
 """Quotes, refunds, and when things end. Nothing here waits for a long lock: columns have constant defaults."""
 
-from chassis.schema import index_concurrently, script
+from chassis.schema import script
 
 revision = "0002"
 down_revision = "0001"
@@ -30,4 +30,3 @@ def upgrade() -> None:
         CREATE INDEX ix_quotes_customer_id ON quotes (customer_id);
         CREATE INDEX ix_quotes_valid_until ON quotes (valid_until);
     """)
-    index_concurrently("carts_expires_at", "carts (expires_at) WHERE expires_at IS NOT NULL")

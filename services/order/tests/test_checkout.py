@@ -231,3 +231,13 @@ async def test_who_is_erased_leaves_orders_without_a_person(buyer: Buyer) -> Non
     assert await buyer.order.sent(ReportErasure) == [
         ReportErasure(user_id=customer, erasure_id=erasure, service="order", rows=2)
     ]
+
+
+async def test_what_is_not_sold_any_more_stays_in_the_cart_and_is_named(buyer: Buyer) -> None:
+    await buyer.put(2)
+    async with buyer.product.as_service() as staff:
+        (await staff.delete(f"/products/{buyer.product_id}")).raise_for_status()
+    answer = await buyer.check_out()
+    assert code(answer) == (404, "product_not_found")
+    assert "Lamp" in answer.json()["detail"]
+    assert len((await buyer.http.get("/cart")).json()["lines"]) == 1

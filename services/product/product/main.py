@@ -3,5 +3,12 @@
 from chassis.service import Service
 from contracts import product as contract
 from product import handlers, models, routes
+from product.config import ProductSettings
 
-service = Service(contract.api, routers=[routes.router], subscriptions=handlers.on, models=models)
+service = Service(
+    contract.api,
+    routers=[routes.router],
+    subscriptions=handlers.on,
+    settings=ProductSettings,
+    models=models,
+)

@@ -11,25 +11,40 @@ from sqlmodel import bindparam, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from chassis.work import UnitOfWork
-from contracts.product import CategoryView, StockTotals
+from contracts.product import CategoryView, PriceView, StockTotals
 from product.errors import ProductNotFound
-from product.models import Product, Stock
+from product.models import Price, Product, Stock
 
 FIRST = ("", UUID(int=0))  # before every product by name
-_product = select(Product).where(Product.id == bindparam("id"))
-_products = (
-    select(Product).where(col(Product.id) == any_(bindparam("ids", type_=ARRAY(Uuid)))).order_by(col(Product.id))
+FIRST_ID = (UUID(int=0),)
+_sold = select(Product).where(~col(Product.withdrawn))
+_product = _sold.where(Product.id == bindparam("id"))
+_products = _sold.where(col(Product.id) == any_(bindparam("ids", type_=ARRAY(Uuid)))).order_by(col(Product.id))
+_products_after = (
+    _sold.where(Product.id > bindparam("after")).order_by(col(Product.id)).limit(bindparam("count", type_=Integer))
 )
+_prices = select(Price).where(Price.product_id == bindparam("id")).order_by(col(Price.version))
 _stocks = (
     select(Stock)
     .where(col(Stock.product_id) == any_(bindparam("ids", type_=ARRAY(Uuid))))
     .order_by(col(Stock.product_id))
 )
-_categories = select(Product.category, func.count()).group_by(Product.category).order_by(Product.category)
+_low_stock = (
+    select(Stock)
+    .where(col(Stock.low), Stock.product_id > bindparam("after"))
+    .order_by(col(Stock.product_id))
+    .limit(bindparam("count", type_=Integer))
+)
+_categories = (
+    select(Product.category, func.count())
+    .where(~col(Product.withdrawn))
+    .group_by(Product.category)
+    .order_by(Product.category)
+)
 _totals: Select[Any] = select(
     *(
         cast(func.coalesce(func.sum(pieces), 0), BigInteger)
-        for pieces in (Stock.on_hand, Stock.reserved, Stock.committed)
+        for pieces in (Stock.on_hand, Stock.reserved, Stock.committed, Stock.returned)
     )
 )
 
@@ -38,13 +53,14 @@ _totals: Select[Any] = select(
 def _catalogue(words: bool, category: bool) -> SelectOfScalar[Product]:
     """A statement for each combination of filters, so that each finds its index."""
     place = tuple_(bindparam("name", type_=String), bindparam("id", type_=Uuid))
-    statement = select(Product).where(tuple_(col(Product.name), col(Product.id)) > place)
+    statement = _sold.where(tuple_(col(Product.name), col(Product.id)) > place)
     if words:
         text = col(Product.name) + literal_column("' '") + col(Product.description)
         vector = func.to_tsvector(literal_column("'simple'"), text)
         query = func.to_tsquery(literal_column("'simple'"), bindparam("words", type_=String))
-        found = select(Product.id).where(vector.bool_op("@@")(query)).cte("found").prefix_with("MATERIALIZED")
-        statement = statement.where(col(Product.id).in_(select(found.c.id)))
+        # Found first, as an array: a beginning of a word is estimated badly, and a join would read the whole table.
+        found = func.array(select(Product.id).where(vector.bool_op("@@")(query)).scalar_subquery())
+        statement = statement.where(col(Product.id) == any_(found))
     if category:
         statement = statement.where(Product.category == bindparam("category"))
     return statement.order_by(col(Product.name), col(Product.id)).limit(bindparam("count", type_=Integer))
@@ -58,8 +74,21 @@ async def product_by_id(work: UnitOfWork, id: UUID) -> Product:
 
 
 async def products_by_ids(work: UnitOfWork, ids: Sequence[UUID]) -> list[Product]:
-    """Those that exist."""
+    """Those that are sold."""
     return await work.fetch(_products, ids=ids)
+
+
+async def products_after(work: UnitOfWork, after: UUID, count: int) -> list[Product]:
+    """Those that are sold, by id."""
+    return await work.fetch(_products_after, after=after, count=count)
+
+
+async def prices_of_product(work: UnitOfWork, id: UUID) -> list[PriceView]:
+    """All it ever had, also when it is withdrawn; the oldest first."""
+    prices = await work.fetch(_prices, id=id)
+    if not prices:
+        raise ProductNotFound()
+    return [PriceView.model_validate(price, from_attributes=True) for price in prices]
 
 
 async def catalogue(
@@ -77,10 +106,15 @@ async def stock_by_ids(work: UnitOfWork, ids: Sequence[UUID]) -> list[Stock]:
     return await work.fetch(_stocks, ids=ids)
 
 
+async def low_stock(work: UnitOfWork, after: UUID, count: int) -> list[Stock]:
+    """By id of product."""
+    return await work.fetch(_low_stock, after=after, count=count)
+
+
 async def categories(work: UnitOfWork) -> list[CategoryView]:
     return [CategoryView(name=name, products=count) for name, count in await work.fetch(_categories)]
 
 
 async def stock_totals(work: UnitOfWork) -> StockTotals:
-    on_hand, reserved, committed = await work.one(_totals)
-    return StockTotals(on_hand=on_hand, reserved=reserved, committed=committed)
+    on_hand, reserved, committed, returned = await work.one(_totals)
+    return StockTotals(on_hand=on_hand, reserved=reserved, committed=committed, returned=returned)

@@ -1,6 +1,6 @@
 """HTTP in: the catalogue and its stock, to read for any caller and to change for staff."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -8,11 +8,12 @@ from pydantic import Field
 
 from chassis.errors import InvalidInput
 from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Caller, Router, Staff, Work
+from chassis.web import Caller, Router, ServiceCaller, Staff, Work
 from contracts.product import (
     AddProduct,
     CategoryView,
     ChangeProduct,
+    PriceView,
     ProductChanged,
     ProductView,
     SetStock,
@@ -21,12 +22,13 @@ from contracts.product import (
 )
 from product import queries
 from product.errors import ProductNotFound, StockIsReserved
+from product.handlers import note_level
 from product.models import Product, Stock
 
 router = Router()
 MAX_IDS, MAX_NEW = 100, 500
+ADDING = 0x0ADD  # an advisory lock: two may add the same product now
 
-T = TypeVar("T", Product, Stock)
 Search = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 
@@ -61,14 +63,35 @@ async def product(product_id: UUID, work: Work, _: Caller) -> ProductView:
     return _view(await queries.product_by_id(work, product_id))
 
 
+@router.get("/products/{product_id}/prices")
+async def prices(product_id: UUID, work: Work, _: Caller) -> list[PriceView]:
+    """A price holds from its version on until the next one. Kept for good, so that an old order can be checked."""
+    return await queries.prices_of_product(work, product_id)
+
+
+@router.get("/exports/products")
+async def export(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ProductView]:
+    """All products that are sold, by id, for read models that are built anew."""
+    (after,) = position(cursor, queries.FIRST_ID)
+    found = await queries.products_after(work, after, limit + 1)
+    return page(found, limit, _view, lambda product: (product.id,))
+
+
 @router.get("/categories")
 async def categories(work: Work, _: Caller) -> list[CategoryView]:
     return await queries.categories(work)
 
 
 @router.get("/stock")
-async def stock(work: Work, _: Staff, ids: Ids) -> list[StockView]:
-    return [_stock_view(it) for it in await queries.stock_by_ids(work, ids or [])]
+async def stock(
+    work: Work, _: Staff, ids: Ids, low: bool = False, cursor: Cursor = None, limit: Limit = 20
+) -> Page[StockView] | list[StockView]:
+    """The stock of these products as a list; with `low` a page of those that are about to run out."""
+    if not low:
+        return [_stock_view(it) for it in await queries.stock_by_ids(work, ids or [])]
+    (after,) = position(cursor, queries.FIRST_ID)
+    found = await queries.low_stock(work, after, limit + 1)
+    return page(found, limit, _stock_view, lambda stock: (stock.product_id,))
 
 
 @router.get("/totals")
@@ -80,43 +103,80 @@ async def totals(work: Work, _: Staff) -> StockTotals:
 async def add_products(
     body: Annotated[list[AddProduct], Field(max_length=MAX_NEW)], work: Work, _: Staff
 ) -> list[ProductView]:
-    """Add those that do not exist yet, and leave the others as they are."""
-    await work.execute("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE")  # two may add the same product now
-    known = {it.id: it for it in await queries.products_by_ids(work, [new.id for new in body])}
-    for new in body:
-        if new.id not in known:
-            known[new.id] = work.add(Product.new(**new.model_dump(exclude={"on_hand"})))
-            work.add(Stock.new(product_id=new.id, on_hand=new.on_hand))
-            work.send(_changed(known[new.id]))
-    return [_view(known[new.id]) for new in body]
+    """Add those that are not sold yet, and leave the others as they are. One that was withdrawn comes back as it is
+    given, with the pieces that are still there.
+    """
+    await work.execute("SELECT pg_advisory_xact_lock($1)", ADDING)
+    ids = [new.id for new in body]
+    await work.lock(Product, id=ids)
+    await work.lock(Stock, product_id=ids)
+    return [_view(_added(new, work)) for new in body]
+
+
+def _added(new: AddProduct, work: Work) -> Product:
+    given = new.model_dump(exclude={"on_hand"})
+    product, stock = work.get(Product, new.id), work.get(Stock, new.id)
+    if product is None or stock is None:
+        product = work.add(Product.new(**given))
+        stock = work.add(Stock.new(product_id=new.id, on_hand=new.on_hand))
+    elif not product.withdrawn:
+        return product
+    else:
+        _change(product, withdrawn=False, **given)
+        stock.withdrawn = False
+    note_level(stock, work)
+    work.send(_changed(product))
+    return product
 
 
 @router.patch("/products/{product_id}")
 async def change_product(product_id: UUID, body: ChangeProduct, work: Work, _: Staff) -> ProductView:
-    found = await _locked(work, Product, id=[product_id])
+    found = await _locked_product(product_id, work)
     changes = {name: value for name, value in body if value is not None and value != getattr(found, name)}
     if changes:
-        for name, value in changes.items():
-            setattr(found, name, value)
-        found.version += 1
+        _change(found, **changes)
         work.send(_changed(found))
     return _view(found)
 
 
+@router.delete("/products/{product_id}", status_code=204)
+async def withdraw_product(product_id: UUID, work: Work, _: Staff) -> None:
+    """It is not sold any more. Orders that hold pieces of it keep them; carts find out when they check out."""
+    found, stock = await _locked_product(product_id, work), await _locked_stock(product_id, work)
+    _change(found, withdrawn=True)
+    stock.withdrawn = True
+    note_level(stock, work)
+    work.send(_changed(found))
+
+
 @router.put("/stock/{product_id}")
 async def set_stock(product_id: UUID, body: SetStock, work: Work, _: Staff) -> StockView:
-    found = await _locked(work, Stock, product_id=[product_id])
+    found = await _locked_stock(product_id, work)
     if body.on_hand < found.reserved:
         raise StockIsReserved(field="on_hand", reserved=found.reserved)
     found.on_hand = body.on_hand
+    note_level(found, work)
     return _stock_view(found)
 
 
-async def _locked(work: Work, table: type[T], **key: list[UUID]) -> T:
-    found = await work.lock(table, **key)
-    if not found:
-        raise ProductNotFound()
-    return found[0]
+async def _locked_product(id: UUID, work: Work) -> Product:
+    """One that is sold."""
+    for found in await work.lock(Product, id=[id]):
+        if not found.withdrawn:
+            return found
+    raise ProductNotFound()
+
+
+async def _locked_stock(id: UUID, work: Work) -> Stock:
+    for found in await work.lock(Stock, product_id=[id]):
+        return found
+    raise ProductNotFound()
+
+
+def _change(product: Product, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(product, name, value)
+    product.version += 1
 
 
 def _view(product: Product) -> ProductView:

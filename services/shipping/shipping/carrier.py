@@ -10,7 +10,8 @@ from chassis.errors import Problem
 from chassis.service import Runtime
 from contracts import user
 from shipping.config import ShippingSettings
-from shipping.models import Shipment, ShipmentState
+from shipping.guard import Guard, PutOff
+from shipping.models import CALLING, Shipment, ShipmentState
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Parcel(BaseModel):
     """A shipment as the carrier has it. One that it does not take has neither id nor tracking code."""
 
-    status: Literal["accepted", "rejected", "cancelled", "dispatched", "delivered"]
+    status: Literal["accepted", "rejected", "cancelled", "dispatched", "delivered", "lost"]
     id: str | None = None
     tracking_code: str | None = None
     reason: str | None = None
@@ -40,10 +41,12 @@ async def ask(shipment: Shipment, runtime: Runtime) -> Parcel | None:
             case ShipmentState.CREATING:
                 return await _send(shipment, runtime)
             case ShipmentState.CANCELLING:
-                answer = await _call(runtime, "POST", f"/{shipment.carrier_id}/cancel", also=409)
+                answer = await _call(shipment, runtime, "POST", f"/{shipment.carrier_id}/cancel", also=409)
             case _:
-                answer = await _call(runtime, "GET", f"/{shipment.carrier_id}")
+                answer = await _call(shipment, runtime, "GET", f"/{shipment.carrier_id}")
         return Parcel.model_validate_json(answer.content)
+    except PutOff:
+        return None
     except (httpx.HTTPError, Problem, ValueError) as error:
         about = {"order_id": str(shipment.order_id), "state": shipment.state, "error": repr(error)}
         logger.warning("what the carrier says of a shipment is unknown, it will be asked again", extra=about)
@@ -65,19 +68,25 @@ async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
         "parcels": [{"item": line["product_id"], "quantity": line["quantity"]} for line in shipment.lines],
     }
     key = {"Idempotency-Key": str(shipment.order_id)}
-    answer = await _call(runtime, "POST", "", also=422, json=body, headers=key)
+    answer = await _call(shipment, runtime, "POST", "", also=422, json=body, headers=key)
     if answer.status_code == 422:
         return Parcel.model_validate({"reason": "not_accepted", **answer.json(), "status": "rejected"})
     return Parcel.model_validate_json(answer.content)
 
 
 async def _found(shipment: Shipment, runtime: Runtime) -> Parcel | None:
-    answer = await _call(runtime, "GET", "", params={"reference": str(shipment.order_id)})
+    answer = await _call(shipment, runtime, "GET", "", params={"reference": str(shipment.order_id)})
     return next(iter(_parcels.validate_json(answer.content)), None)
 
 
-async def _call(runtime: Runtime, method: str, path: str, also: int = 0, **request: Any) -> httpx.Response:
+async def _call(
+    shipment: Shipment, runtime: Runtime, method: str, path: str, also: int = 0, **request: Any
+) -> httpx.Response:
+    """The answer, if it is one: what says that the carrier is in trouble is raised."""
     settings = cast(ShippingSettings, runtime.settings)
-    url = f"{settings.carrier_url}/shipments{path}"
-    answer = await runtime.http.request(method, url, timeout=settings.carrier_timeout_seconds, **request)
+    url, timeout = f"{settings.carrier_url}/shipments{path}", settings.carrier_timeout_seconds
+    async with runtime.hold(Guard).call(retry=shipment.state in CALLING and shipment.tries > 0):
+        answer = await runtime.http.request(method, url, timeout=timeout, **request)
+        if answer.status_code == 429 or answer.is_server_error:
+            answer.raise_for_status()
     return answer if answer.status_code == also else answer.raise_for_status()

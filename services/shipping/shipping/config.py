@@ -1,13 +1,17 @@
-"""Where the carrier is, how long it may take, and the secret it signs its webhooks with."""
+"""What sending costs, where the carrier is, how long it may take, and the secret it signs its webhooks with."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from chassis.config import Settings
+from shipping.rates import RATES, Rates
 
 
 class ShippingSettings(Settings):
+    rates: Rates = RATES  # in the environment as JSON
     carrier_url: str = "http://127.0.0.1:8090"
     carrier_timeout_seconds: Annotated[float, Field(gt=0, lt=20)] = 10  # with the address, below the lease of a call
+    carrier_breaker_failures: Annotated[int, Field(gt=0)] = 20  # in a row, then it is not called …
+    carrier_breaker_seconds: Annotated[float, Field(gt=0)] = 5  # … for so long
     carrier_webhook_secret: Annotated[str, Field(min_length=1)]  # base64, as Standard Webhooks has it

@@ -1,22 +1,25 @@
 """The life of a shipment, read from top to bottom: commands say what is wanted, the carrier says what is.
 
-| state      | CreateShipment     | CancelShipment               | the carrier says                                |
-|------------|--------------------|------------------------------|-------------------------------------------------|
-| (none)     | creating           | cancelled, ShipmentCancelled |                                                 |
-| creating   |                    | waits                        | accepted, rejected, or as from accepted         |
-| accepted   |                    | cancelling                   | dispatched, delivered, cancelled: rejected      |
-| cancelling |                    |                              | cancelled, or too late: dispatched, delivered   |
-| dispatched | ShipmentDispatched | ShipmentDispatched           | delivered                                       |
-| delivered  | ShipmentDispatched | ShipmentDispatched           |                                                 |
-| rejected   | ShipmentRejected   | ShipmentCancelled            |                                                 |
-| cancelled  | ShipmentRejected   | ShipmentCancelled            |                                                 |
+| state      | CreateShipment     | CancelShipment               | the carrier says                                    |
+|------------|--------------------|------------------------------|-----------------------------------------------------|
+| (none)     | creating           | cancelled, ShipmentCancelled |                                                     |
+| creating   |                    | waits                        | accepted, rejected, or as from accepted             |
+| accepted   |                    | cancelling                   | dispatched, delivered, lost, or cancelled: rejected |
+| cancelling |                    |                              | cancelled, or too late: dispatched, delivered, lost |
+| dispatched | ShipmentDispatched | ShipmentDispatched           | delivered, lost                                     |
+| delivered  | ShipmentDispatched | ShipmentDispatched           |                                                     |
+| lost       | ShipmentDispatched | ShipmentDispatched           |                                                     |
+| rejected   | ShipmentRejected   | ShipmentCancelled            |                                                     |
+| cancelled  | ShipmentRejected   | ShipmentCancelled            |                                                     |
 
-Each new state but accepted and the -ing ones is announced by its event, dispatched always before delivered. What the
-carrier says comes as the answer to a call, as a webhook, or by asking now and then; it is decided under the row's lock.
+Each new state but accepted and the -ing ones is announced by its event, dispatched always before delivered or lost.
+What the carrier says comes as the answer to a call, as a webhook, or by asking now and then; it is decided under the
+row's lock. What it says of a parcel whose story is over changes nothing; the order knows that story by then.
 """
 
+import logging
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chassis.due import Due
 from chassis.subscriptions import Subscriptions, rows
@@ -27,19 +30,18 @@ from contracts.shipping import (
     ShipmentCancelled,
     ShipmentDelivered,
     ShipmentDispatched,
+    ShipmentLost,
     ShipmentRejected,
 )
 from shipping.carrier import Parcel, ask
-from shipping.models import Shipment, ShipmentState
+from shipping.models import CALLING, LEFT, OVER, STOPPED, Shipment, ShipmentState
 
+logger = logging.getLogger(__name__)
 on = Subscriptions()
 due = Due()
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 0.5, 60
 FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 30, 3600  # webhooks bring the news, asking is the net below them
-
-LEFT = (ShipmentState.DISPATCHED, ShipmentState.DELIVERED)
-STOPPED = (ShipmentState.REJECTED, ShipmentState.CANCELLED)
-CALLING = (ShipmentState.CREATING, ShipmentState.CANCELLING)
+MOST_UPDATES = 100
 
 
 @on(CreateShipment, needs=rows(Shipment, order_id="order_id"))
@@ -87,6 +89,7 @@ def record_answer(shipment: Shipment, parcel: Parcel | None, work: UnitOfWork) -
     """What the carrier said becomes the state of the shipment; while it says nothing new, it is asked again."""
     before = shipment.state
     if parcel is not None:
+        keep_update(shipment, parcel.status, work.now)
         learn(shipment, parcel, work)
     if shipment.state == before:
         calling = before in CALLING
@@ -96,9 +99,19 @@ def record_answer(shipment: Shipment, parcel: Parcel | None, work: UnitOfWork) -
         shipment.tries += 1
 
 
+def keep_update(shipment: Shipment, status: str, at: datetime, place: str | None = None) -> None:
+    """Keep what the carrier said, the first time it says so. It may say what we do not know, such as in_customs."""
+    known = any(it["status"] == status and place in (None, it["place"]) for it in shipment.updates)
+    if not known and len(shipment.updates) < MOST_UPDATES:
+        shipment.updates = [*shipment.updates, {"status": status, "at": at.isoformat(), "place": place}]
+
+
 def learn(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
     """Move on by what the carrier says. Nothing moves back, so late, repeated and reordered news are harmless."""
-    if shipment.state in (*STOPPED, ShipmentState.DELIVERED):
+    if shipment.state in OVER:
+        if parcel.status in (LEFT if shipment.state in STOPPED else OVER) and parcel.status != shipment.state:
+            about = {"order_id": str(shipment.order_id), "state": shipment.state, "said": parcel.status}
+            logger.warning("the carrier says something else of a shipment that is over", extra=about)
         return
     before = shipment.state
     shipment.carrier_id = parcel.id or shipment.carrier_id
@@ -108,10 +121,10 @@ def learn(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
             shipment.state = ShipmentState.ACCEPTED
         case "rejected" | "cancelled" if shipment.state != ShipmentState.DISPATCHED:
             _stop(shipment, parcel, work)
-        case "dispatched" | "delivered":
+        case "dispatched" | "delivered" | "lost":
             _leave(shipment, parcel, work)
     if shipment.state != before:
-        over = shipment.state in (*STOPPED, ShipmentState.DELIVERED)
+        over = shipment.state in OVER
         shipment.tries, shipment.due_at = 0, None if over else work.now + timedelta(seconds=FIRST_POLL_SECONDS)
         if shipment.cancel_waits:
             shipment.cancel_waits = False
@@ -129,13 +142,16 @@ def _stop(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
 
 
 def _leave(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
-    """Delivered may be the first news of it, and says that it was dispatched as well."""
+    """Delivered or lost may be the first news of it, and says that it was dispatched as well."""
     if shipment.state != ShipmentState.DISPATCHED:
         shipment.state, shipment.cancel_waits = ShipmentState.DISPATCHED, False  # this answers the cancel, too
         work.send(_dispatched(shipment))
     if parcel.status == "delivered":
         shipment.state = ShipmentState.DELIVERED
         work.send(ShipmentDelivered(order_id=shipment.order_id))
+    elif parcel.status == "lost":
+        shipment.state = ShipmentState.LOST
+        work.send(ShipmentLost(order_id=shipment.order_id))
 
 
 def _dispatched(shipment: Shipment) -> ShipmentDispatched:

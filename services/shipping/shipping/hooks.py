@@ -1,20 +1,21 @@
 """What the carrier tells us unasked: webhooks signed as the Standard Webhooks specification 1.0.0 says."""
 
 import logging
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from chassis.errors import InvalidInput
 from chassis.web import Router, Runtime, Work
 from chassis.work import Cause, UnitOfWork
+from contracts.user import Text
 from shipping.carrier import Parcel
 from shipping.config import ShippingSettings
 from shipping.errors import SignatureRefused
-from shipping.handlers import learn
+from shipping.handlers import keep_update, learn
 from shipping.models import Shipment
 
 logger = logging.getLogger(__name__)
@@ -22,17 +23,24 @@ router = Router(prefix="/hooks")
 
 
 class News(BaseModel):
-    """A webhook of the carrier; `reference` is our order's id. Types that are unknown here are ignored."""
+    """A webhook of the carrier; `reference` is our order's id. Types unknown here are kept, and change nothing."""
 
-    type: str
+    type: Annotated[str, Field(max_length=100)]
     id: str
     reference: UUID
     tracking_code: str
+    occurred_at: AwareDatetime | None = None
+    place: Text | None = None
+
+    @property
+    def status(self) -> str:
+        return self.type.removeprefix("shipment.")
 
 
-STATUS: dict[str, Literal["dispatched", "delivered"]] = {
-    "shipment.dispatched": "dispatched",
-    "shipment.delivered": "delivered",
+STATUS: dict[str, Literal["dispatched", "delivered", "lost"]] = {
+    "dispatched": "dispatched",
+    "delivered": "delivered",
+    "lost": "lost",
 }
 
 
@@ -49,8 +57,7 @@ async def hear_carrier(request: Request, work: Work, runtime: Runtime) -> None:
         news = News.model_validate_json(body)
     except ValidationError:
         raise InvalidInput("The webhook is signed, but cannot be read.") from None
-    if news.type in STATUS:
-        await _tell(news, work)
+    await _tell(news, work)
 
 
 async def _tell(news: News, work: UnitOfWork) -> None:
@@ -59,4 +66,6 @@ async def _tell(news: News, work: UnitOfWork) -> None:
         logger.warning("the carrier speaks of a shipment that is not ours", extra={"reference": str(news.reference)})
     for shipment in found:
         work.cause = Cause.kept_by(shipment)
-        learn(shipment, Parcel(status=STATUS[news.type], id=news.id, tracking_code=news.tracking_code), work)
+        keep_update(shipment, news.status, news.occurred_at or work.now, news.place)
+        if status := STATUS.get(news.status):
+            learn(shipment, Parcel(status=status, id=news.id, tracking_code=news.tracking_code), work)

@@ -1,4 +1,4 @@
-"""Shipping: sends parcels through a carrier, stops them while it can, and says when they left and arrived."""
+"""Shipping: sends parcels through a carrier, stops them while it can, and says when they left, arrived or got lost."""
 
 from chassis.service import Service
 from contracts import shipping as contract

@@ -1,4 +1,7 @@
-"""What is sent for an order. The address is not here: it is asked for when the carrier is."""
+"""What is sent for an order, and what the carrier said of it.
+
+Nothing here is personal: the address is asked for when the carrier is, and its id leads nowhere once it is erased.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +30,13 @@ class ShipmentState(StrEnum):
     CANCELLED = "cancelled"
     DISPATCHED = "dispatched"
     DELIVERED = "delivered"
+    LOST = "lost"
+
+
+LEFT = (ShipmentState.DISPATCHED, ShipmentState.DELIVERED, ShipmentState.LOST)
+STOPPED = (ShipmentState.REJECTED, ShipmentState.CANCELLED)
+OVER = (*STOPPED, ShipmentState.DELIVERED, ShipmentState.LOST)
+CALLING = (ShipmentState.CREATING, ShipmentState.CANCELLING)
 
 
 class Shipment(Row, table=True):
@@ -46,6 +56,7 @@ class Shipment(Row, table=True):
     carrier_id: str | None = None
     tracking_code: str | None = None
     cancel_waits: bool = False  # CancelShipment came while it is unknown whether the carrier has the parcel
+    updates: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # status, at, place
     tries: int = 0
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))

@@ -81,14 +81,15 @@ def outside() -> Iterator[Outside]:
 async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
     """The carrier's own interface. Parcels stay where they are, and nobody is called back."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
-        settings = {"dispatch_seconds": 3600, "deliver_seconds": 3600, "carrier_webhook_url": ""}
+        settings = {"dispatch_seconds": 3600, "deliver_seconds": 3600, "carrier_webhook_url": "", "late_seconds": 0.2}
+        settings |= {"mood": "kind", "postcodes": {}}
         (await client.put("/settings", json=settings)).raise_for_status()
         yield client
 
 
 @pytest.fixture
 async def shipping(launch: Launch, users: Users, carrier: httpx.AsyncClient) -> Launched:
-    settings = {"CARRIER_URL": str(carrier.base_url), "CARRIER_TIMEOUT_SECONDS": 0.5}
+    settings = {"CARRIER_URL": str(carrier.base_url), "CARRIER_TIMEOUT_SECONDS": 0.5, "CARRIER_BREAKER_SECONDS": 0.2}
     return await launch(service, CARRIER_WEBHOOK_SECRET=SECRET, **settings)
 
 

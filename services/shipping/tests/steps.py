@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -12,6 +14,14 @@ from chassis.testing import Launched
 from contracts.product import Line
 from contracts.shipping import CancelShipment, CreateShipment
 from shipping.models import Shipment
+
+AT_THE_CARRIER = {
+    "accepted": {"accepted", "dispatched", "delivered", "lost"},  # we may not have heard yet
+    "dispatched": {"dispatched", "delivered", "lost"},
+    "delivered": {"delivered"},
+    "lost": {"lost"},
+    "cancelled": {"cancelled"},
+}
 
 
 def create(order_id: UUID, address_id: UUID) -> CreateShipment:
@@ -49,3 +59,23 @@ async def accepted(carrier: httpx.AsyncClient, order_id: UUID) -> None:
     async with asyncio.timeout(10):
         while await at_the_carrier(carrier, order_id) != ["accepted"]:  # noqa: ASYNC110  # in another process
             await asyncio.sleep(0.01)
+
+
+async def announced(shipping: Launched) -> dict[UUID, list[type[Message]]]:
+    """The types of the events of each order."""
+    found: dict[UUID, list[type[Message]]] = {}
+    for event in await shipping.sent():
+        found.setdefault(cast(Any, event).order_id, []).append(type(event))
+    return found
+
+
+async def check_parcels(shipping: Launched, carrier: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
+    """What we believe is what the carrier did, and it did it once."""
+    ours = {it.order_id: it.state for it in await shipping.rows(Shipment)}
+    for order_id in order_ids:
+        theirs = await at_the_carrier(carrier, order_id)
+        assert len(theirs) <= 1
+        if theirs:
+            assert theirs[0] in AT_THE_CARRIER[ours[order_id]]
+        else:
+            assert ours[order_id] in ("cancelled", "rejected")

@@ -1,11 +1,9 @@
 """Shipments against the real carrier program: every order of commands, and every kind of trouble."""
 
 import asyncio
-from collections.abc import Iterable
 from itertools import product
 from types import SimpleNamespace
-from typing import Any, cast
-from uuid import UUID
+from typing import cast
 
 import httpx
 import pytest
@@ -19,16 +17,18 @@ from contracts.shipping import (
     ShipmentCancelled,
     ShipmentDelivered,
     ShipmentDispatched,
+    ShipmentLost,
     ShipmentRejected,
 )
 from contracts.user import AddressView
 from outside.server import Outside
 from shipping import handlers
 from shipping.carrier import ask
+from shipping.config import ShippingSettings
 from shipping.models import Shipment, ShipmentState
 
 from .conftest import Users
-from .steps import accepted, at_the_carrier, command, create, hear, send
+from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, hear, send
 
 SEQUENCES = ["".join(commands) for length in (1, 2, 3) for commands in product("CX", repeat=length)]
 Answers = dict[tuple[str, str], tuple[str, list[type[Message]]]]
@@ -54,6 +54,11 @@ ARRIVES = NEVER_CREATED | {
     ("delivered", "C"): ("delivered", [ShipmentDispatched]),
     ("delivered", "X"): ("delivered", [ShipmentDispatched]),
 }
+LOSES = NEVER_CREATED | {
+    ("none", "C"): ("lost", [ShipmentDispatched, ShipmentLost]),
+    ("lost", "C"): ("lost", [ShipmentDispatched]),
+    ("lost", "X"): ("lost", [ShipmentDispatched]),
+}
 NOT_SERVED = NEVER_CREATED | {
     ("none", "C"): ("rejected", [ShipmentRejected]),
     ("rejected", "C"): ("rejected", [ShipmentRejected]),
@@ -65,37 +70,14 @@ SITUATIONS = {
     "stays": (STAYS, STAYING, {}),
     "leaves": (LEAVES, LEAVING, {}),
     "arrives": (ARRIVES, ARRIVING, {}),
+    "never leaves": (STAYS, (*LEAVING[:2], ""), {"postcode": "99598"}),
+    "gets lost": (LOSES, ARRIVING, {"postcode": "99599"}),
     "country not served": (NOT_SERVED, STAYING, {"country": "XX"}),
     "carrier unavailable": (STAYS, STAYING, {"postcode": "99503"}),
     "carrier breaks": (LEAVES, LEAVING, {"postcode": "99500"}),
     "carrier slow": (STAYS, STAYING, {"postcode": "99504"}),
+    "carrier late": (LEAVES, LEAVING, {"postcode": "99505"}),
 }
-AT_THE_CARRIER = {
-    "accepted": {"accepted", "dispatched", "delivered"},  # we may not have heard yet
-    "dispatched": {"dispatched", "delivered"},
-    "delivered": {"delivered"},
-    "cancelled": {"cancelled"},
-}
-
-
-async def announced(shipping: Launched) -> dict[UUID, list[type[Message]]]:
-    """The types of the events of each order."""
-    found: dict[UUID, list[type[Message]]] = {}
-    for event in await shipping.sent():
-        found.setdefault(cast(Any, event).order_id, []).append(type(event))
-    return found
-
-
-async def check_parcels(shipping: Launched, carrier: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
-    """What we believe is what the carrier did, and it did it once."""
-    ours = {it.order_id: it.state for it in await shipping.rows(Shipment)}
-    for order_id in order_ids:
-        theirs = await at_the_carrier(carrier, order_id)
-        assert len(theirs) <= 1
-        if theirs:
-            assert theirs[0] in AT_THE_CARRIER[ours[order_id]]
-        else:
-            assert ours[order_id] in ("cancelled", "rejected")
 
 
 @pytest.mark.usefixtures("webhooks")
@@ -143,8 +125,8 @@ async def test_commands_all_at_once(
         assert len(answered) == 1 if "X" in sequence else ShipmentCancelled not in answered, sequence
         if sequence.startswith("X"):
             assert await at_the_carrier(carrier, order_id) == [], sequence
-        if ShipmentDelivered in told:
-            assert told.index(ShipmentDispatched) < told.index(ShipmentDelivered)
+        for end in {ShipmentDelivered, ShipmentLost} & set(told):
+            assert told.index(ShipmentDispatched) < told.index(end)
     await check_parcels(shipping, carrier, orders)
 
 
@@ -297,9 +279,13 @@ async def test_only_a_clear_answer_is_a_fact(status: int, text: str, outcome: st
             return into(id=new_id(), name="", street="", postcode="", city="", country="DE")
 
     shipment = Shipment.new(order_id=new_id(), address_id=new_id(), lines=[], state=ShipmentState.CREATING)
-    settings = SimpleNamespace(carrier_url="http://carrier", carrier_timeout_seconds=1)
+    settings = ShippingSettings.of(
+        "shipping", database_url="", service_key="", carrier_webhook_secret="c2VjcmV0", carrier_url="http://carrier"
+    )
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(status, text=text))) as http:
-        runtime = SimpleNamespace(http=http, settings=settings, client=lambda *_, **__: AnyUser())
+        runtime = SimpleNamespace(
+            http=http, settings=settings, client=lambda *_, **__: AnyUser(), hold=lambda kind: kind(settings)
+        )
         found = await ask(shipment, cast(Runtime, runtime))
     assert (found and found.status) == outcome
 

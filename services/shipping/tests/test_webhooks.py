@@ -14,7 +14,8 @@ from standardwebhooks import Webhook
 from chassis.messaging.message import Message
 from chassis.tables import new_id
 from chassis.testing import Launched
-from contracts.shipping import CancelShipment, ShipmentCancelled, ShipmentDelivered, ShipmentDispatched
+from contracts.shipping import CancelShipment, ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentLost
+from shipping import handlers
 from shipping.models import Shipment
 
 from .conftest import SECRET, Users
@@ -50,6 +51,11 @@ async def tell(shipping: Launched, request: dict[str, Any]) -> httpx.Response:
         ("delivered", [ShipmentDispatched, ShipmentDelivered]),
         ("delivered dispatched", [ShipmentDispatched, ShipmentDelivered]),
         ("delivered dispatched delivered", [ShipmentDispatched, ShipmentDelivered]),
+        ("dispatched lost", [ShipmentDispatched, ShipmentLost]),
+        ("lost", [ShipmentDispatched, ShipmentLost]),
+        ("lost dispatched lost", [ShipmentDispatched, ShipmentLost]),
+        ("lost delivered", [ShipmentDispatched, ShipmentLost]),
+        ("delivered lost", [ShipmentDispatched, ShipmentDelivered]),
         ("in_customs", []),
     ],
 )
@@ -73,7 +79,8 @@ async def test_webhooks_in_any_order(
     await send(shipping)
     assert [type(event) for event in await shipping.sent()] == expected
     (shipment,) = await shipping.rows(Shipment)
-    assert shipment.state == {0: "accepted", 1: "dispatched", 2: "delivered"}[len(expected)]
+    end = {ShipmentDispatched: "dispatched", ShipmentDelivered: "delivered", ShipmentLost: "lost"}
+    assert shipment.state == (end[expected[-1]] if expected else "accepted")
 
 
 async def test_the_same_webhook_many_times_at_once(shipping: Launched, users: Users) -> None:
@@ -85,16 +92,122 @@ async def test_the_same_webhook_many_times_at_once(shipping: Launched, users: Us
     await hear(shipping, ShipmentDispatched, ShipmentDelivered)
 
 
-async def test_a_webhook_answers_a_cancel_that_waits(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
+CONTRADICTIONS = [
+    ("delivered", "lost", True),
+    ("lost", "delivered", True),
+    ("delivered", "dispatched", False),
+    ("lost", "lost", False),
+]
+
+
+@pytest.mark.parametrize(("first", "then", "logged"), CONTRADICTIONS)
+async def test_what_contradicts_the_end_is_logged(
+    shipping: Launched, users: Users, caplog: pytest.LogCaptureFixture, first: str, then: str, logged: bool
 ) -> None:
     order_id = new_id()
-    await shipping.broker.publish([shipping.envelope(create(order_id, users.add(postcode="99504")))])
+    await shipping.send(create(order_id, users.add()))
+    for status in (first, then):
+        await tell(shipping, signed(news(status, order_id)))
+    assert ("says something else" in caplog.text) == logged
+
+
+@pytest.mark.parametrize("end", ["delivered", "lost"])
+async def test_a_carrier_that_sends_what_it_stopped_is_logged(
+    shipping: Launched, users: Users, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    order_id = new_id()
+    await send(shipping, create(order_id, users.add()))
+    await send(shipping, CancelShipment(order_id=order_id))
+    await tell(shipping, signed(news(end, order_id)))
+    assert "says something else" in caplog.text
+    await hear(shipping, ShipmentCancelled)
+
+
+async def test_delivered_and_lost_at_once_have_one_end(shipping: Launched, users: Users) -> None:
+    order_id = new_id()
+    await shipping.send(create(order_id, users.add()))
+    told = [tell(shipping, signed(news(status, order_id))) for status in ("delivered", "lost") * 10]
+    assert {answer.status_code for answer in await asyncio.gather(*told)} == {204}
+    await shipping.settled()
+    first, end = await shipping.sent()
+    (shipment,) = await shipping.rows(Shipment)
+    assert isinstance(first, ShipmentDispatched)
+    assert type(end) is {"delivered": ShipmentDelivered, "lost": ShipmentLost}[shipment.state]
+    assert shipment.due_at is None
+
+
+async def test_what_the_carrier_said_is_kept_and_shown(shipping: Launched, users: Users) -> None:
+    """Each thing once, in the order in which it was heard; also what we do not know, and what came too late."""
+    order_id = new_id()
+    await shipping.send(create(order_id, users.add()))
+    at = "2026-03-01T10:00:00Z"
+    said: list[dict[str, Any]] = [
+        {**news("dispatched", order_id), "occurred_at": at, "place": "Leipzig"},
+        {**news("in_transit", order_id), "place": "Leipzig"},
+        {**news("in_transit", order_id), "place": "Erfurt"},
+        {**news("in_transit", order_id), "place": "Leipzig"},
+        news("dispatched", order_id),
+        news("lost", order_id),
+        news("delivered", order_id),
+    ]
+    for it in said:
+        assert (await tell(shipping, signed(it))).status_code == 204
+    async with shipping.as_staff() as staff:
+        shown = (await staff.get(f"/shipments/{order_id}")).json()
+    assert shown["state"] == "lost"
+    assert [(it["status"], it["place"]) for it in shown["updates"]] == [
+        ("accepted", None),
+        ("dispatched", "Leipzig"),
+        ("in_transit", "Leipzig"),
+        ("in_transit", "Erfurt"),
+        ("lost", None),
+        ("delivered", None),
+    ]
+    assert datetime.fromisoformat(shown["updates"][1]["at"]) == datetime.fromisoformat(at)
+
+
+async def test_a_talkative_carrier_does_not_fill_the_row(
+    shipping: Launched, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "MOST_UPDATES", 10)
+    order_id = new_id()
+    await shipping.send(create(order_id, users.add()))
+    for number in range(15):
+        await tell(shipping, signed({**news("in_transit", order_id), "place": f"Place {number}"}))
+    await tell(shipping, signed(news("lost", order_id)))
+    (shipment,) = await shipping.rows(Shipment)
+    assert (len(shipment.updates), shipment.state) == (10, "lost")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("dispatched", [ShipmentDispatched]),
+        ("delivered", [ShipmentDispatched, ShipmentDelivered]),
+        ("lost", [ShipmentDispatched, ShipmentLost]),
+    ],
+)
+@pytest.mark.parametrize("state", ["creating", "cancelling"])
+async def test_a_webhook_answers_a_cancel_that_waits(
+    shipping: Launched,
+    users: Users,
+    carrier: httpx.AsyncClient,
+    state: str,
+    status: str,
+    expected: list[type[Message]],
+) -> None:
+    """The parcel left before the carrier heard of the cancel, or before we heard that it has the parcel."""
+    order_id, address_id = new_id(), users.add(postcode="99504" if state == "creating" else "10115")
+    await shipping.broker.publish([shipping.envelope(create(order_id, address_id))])
     await accepted(carrier, order_id)
+    if state == "cancelling":
+        await shipping.settled()
+        await carrier.put("/settings", json={"mood": {"unavailable": 1}})
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
-    await tell(shipping, signed(news("dispatched", order_id)))
+    assert [it.state for it in await shipping.rows(Shipment)] == [state]
+    await tell(shipping, signed(news(status, order_id)))
     await send(shipping)
-    await hear(shipping, ShipmentDispatched)
+    await hear(shipping, *expected)
 
 
 async def test_what_was_stopped_does_not_leave(shipping: Launched, users: Users) -> None:
@@ -121,6 +234,7 @@ REFUSED: dict[str, Callable[[dict[str, Any]], Any]] = {
 UNREADABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no JSON": lambda request: request.update(signed(b"not json")),
     "nothing in it": lambda request: request.update(signed(b"{}")),
+    "a place of two lines": lambda request: request.update(signed({**json.loads(request["content"]), "place": "a\nb"})),
 }
 
 

@@ -1,0 +1,51 @@
+"""The history of prices begins with what is there, and is kept while the code of the revision before still runs."""
+
+import os
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+from alembic import command
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from chassis.migrate import config, migrate
+from chassis.tables import new_id
+from product.main import service
+
+ADD = "INSERT INTO products (id, version, name, description, category, price_cents, currency) VALUES"
+CHANGE = "UPDATE products SET version = version + 1, name = $2, price_cents = $3 WHERE id = $1"
+
+
+async def at_the_first_revision() -> str:
+    """The address of a new database as it was before there was a history."""
+    name = f"product_before_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
+    await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    await admin.close()
+    url = urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda it: command.upgrade(config(service, it), "0001"))
+        await connection.commit()
+    await engine.dispose()
+    return url
+
+
+async def test_prices_are_kept_across_the_migration() -> None:
+    url, before, between = await at_the_first_revision(), new_id(), new_id()
+    code_before = await asyncpg.connect(url)
+
+    async def add(id: UUID) -> None:
+        await code_before.execute(f"{ADD} ($1, 1, 'Tea', '', 'Tea', 450, 'EUR')", id)
+
+    await add(before)
+    await code_before.execute(CHANGE, before, "Tea", 500)
+    await migrate(service, url)
+    await add(between)
+    for name, cents in (("Tea", 600), ("Green Tea", 600), ("Green Tea", 450)):
+        await code_before.execute(CHANGE, before, name, cents)
+    rows = await code_before.fetch("SELECT product_id, version, price_cents FROM prices ORDER BY product_id, version")
+    await code_before.close()
+    expected = [(before, 2, 500), (before, 3, 600), (before, 5, 450), (between, 1, 450)]
+    assert [tuple(row) for row in rows] == expected

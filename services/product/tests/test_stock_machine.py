@@ -1,0 +1,145 @@
+"""Any interleaving of commands and staff, repeated and late ones among them, keeps the books of stock straight."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from chassis.tables import new_id
+from chassis.testing import Launched
+from contracts.product import CommitStock, Line, ReleaseStock, ReserveStock, RestockItems
+from product.models import Reservation, Return, Stock
+
+from .conftest import added
+
+T = TypeVar("T")
+R = TypeVar("R", Reservation, Return)
+PIECES = 6
+LINES = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4)), min_size=1, max_size=3)
+ORDER, RETURN = st.integers(0, 3), st.integers(0, 2)
+
+
+class StockMachine(RuleBasedStateMachine):
+    """Two products, four orders with three returns each. Commands wait until `deliver` brings them in batches."""
+
+    def __init__(self, product: Launched, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.product, self.loop = product, loop
+        self.waiting: list[Any] = []
+
+    def wait_for(self, it: Awaitable[T]) -> T:
+        """Hypothesis runs in a thread of its own, the service on the loop."""
+
+        async def waited() -> T:
+            return await it
+
+        return asyncio.run_coroutine_threadsafe(waited(), self.loop).result()
+
+    @initialize()
+    def begin(self) -> None:
+        self.products = self.wait_for(added(self.product, PIECES, PIECES))
+        self.orders = [new_id() for _ in range(4)]
+        self.returns = [new_id() for _ in range(3)]
+        self.owned = dict.fromkeys(self.products, PIECES)  # what orders cannot change
+
+    def lines(self, chosen: list[tuple[int, int]]) -> list[Line]:
+        return [Line(product_id=self.products[number], quantity=quantity) for number, quantity in chosen]
+
+    @rule(order=ORDER, chosen=LINES)
+    def reserve(self, order: int, chosen: list[tuple[int, int]]) -> None:
+        self.waiting.append(ReserveStock(order_id=self.orders[order], lines=self.lines(chosen)))
+
+    @rule(order=ORDER)
+    def commit(self, order: int) -> None:
+        self.waiting.append(CommitStock(order_id=self.orders[order]))
+
+    @rule(order=ORDER)
+    def release(self, order: int) -> None:
+        self.waiting.append(ReleaseStock(order_id=self.orders[order]))
+
+    @rule(order=ORDER, number=RETURN, chosen=LINES)
+    def restock(self, order: int, number: int, chosen: list[tuple[int, int]]) -> None:
+        command = RestockItems(order_id=self.orders[order], return_id=self.returns[number], lines=self.lines(chosen))
+        self.waiting.append(command)
+
+    @rule(size=st.integers(1, 4), again=st.booleans())
+    def deliver(self, size: int, again: bool) -> None:
+        """The messages in batches; `again`, as after a crash before the acknowledgement."""
+        envelopes = [self.product.envelope(command) for command in self.waiting]
+        self.waiting.clear()
+        for first in range(0, len(envelopes), size):
+            batch = envelopes[first : first + size]
+            for _ in range(1 + again):
+                self.wait_for(self.product.instance.consumer.handle(batch))
+        self.wait_for(self.unpark())
+
+    async def unpark(self) -> None:
+        """As somebody who drops what cannot be: its key goes on."""
+        async with self.product.instance.database.work() as work:
+            await work.execute("TRUNCATE parked_messages, parked_keys")
+
+    @rule(number=st.integers(0, 1), pieces=st.integers(0, 12))
+    def set_stock(self, number: int, pieces: int) -> None:
+        id = self.products[number]
+        before = self.wait_for(self.stock())[id]
+        status = self.wait_for(self.put(id, pieces))
+        assert status == (409 if pieces < before.reserved else 200)
+        if status == 200:
+            self.owned[id] += pieces - before.on_hand
+
+    async def put(self, id: UUID, pieces: int) -> int:
+        async with self.product.as_staff() as staff:
+            return (await staff.put(f"/stock/{id}", json={"on_hand": pieces})).status_code
+
+    async def stock(self) -> dict[UUID, Stock]:
+        return {it.product_id: it for it in await self.product.rows(Stock)}
+
+    @invariant()
+    def the_books_are_straight(self) -> None:
+        if not hasattr(self, "owned"):
+            return
+        held, left, back = self.wait_for(self.by_orders())
+        stock = self.wait_for(self.stock())
+        for id, owned in self.owned.items():
+            it = stock[id]
+            assert 0 <= it.reserved <= it.on_hand
+            assert it.on_hand + it.committed - it.returned == owned
+            assert (it.reserved, it.committed, it.returned) == (held[str(id)], left[str(id)], back[str(id)])
+            assert it.low == (it.available < 5)
+
+    async def mine(self, table: type[R]) -> list[R]:
+        return [row for row in await self.product.rows(table) if row.order_id in self.orders]
+
+    async def by_orders(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """What orders hold, took away and brought back, by product. None brought back more than it took."""
+        held: Counter[str] = Counter()
+        left: Counter[str] = Counter()
+        back: Counter[str] = Counter()
+        away: dict[UUID, Counter[str]] = defaultdict(Counter)
+        for reservation in await self.mine(Reservation):
+            if reservation.hold == "reserved":
+                held.update(reservation.lines)
+            if reservation.hold == "committed":
+                left.update(reservation.lines)
+                away[reservation.order_id].update(reservation.lines)
+        for returned in await self.mine(Return):
+            back.update(returned.lines)
+            away[returned.order_id].subtract(returned.lines)
+        assert all(pieces >= 0 for order in away.values() for pieces in order.values())
+        return held, left, back
+
+
+async def test_the_books_of_stock_are_straight(product: Launched) -> None:
+    loop = asyncio.get_running_loop()
+
+    class Machine(StockMachine):
+        def __init__(self) -> None:
+            super().__init__(product, loop)
+
+    found = settings(max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    await asyncio.to_thread(run_state_machine_as_test, Machine, settings=found)

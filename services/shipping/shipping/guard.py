@@ -1,0 +1,58 @@
+"""When not to call the carrier: a circuit breaker and a budget of retries, for each process its own."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OpenedState
+
+from shipping.config import ShippingSettings
+
+MOST_TOKENS, PAID_BACK = 100, 5
+
+
+class PutOff(Exception):
+    """The carrier is not called now."""
+
+
+class RetryBudget:
+    """A retry costs a token, a success pays some back: while the carrier fails, retries dry up to one a second."""
+
+    def __init__(self) -> None:
+        self._tokens, self._at = float(MOST_TOKENS), time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._tokens, self._at = min(self._tokens + now - self._at, MOST_TOKENS), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def pay_back(self) -> None:
+        self._tokens = min(self._tokens + PAID_BACK, MOST_TOKENS)
+
+
+class Guard:
+    """Around every call: `async with guard.call(retry=True)`. What is raised inside counts as a failure."""
+
+    def __init__(self, settings: ShippingSettings) -> None:
+        self._breakers = AsyncCircuitBreakerFactory(settings.carrier_breaker_failures, settings.carrier_breaker_seconds)
+        self._budget = RetryBudget()
+
+    @asynccontextmanager
+    async def call(self, *, retry: bool) -> AsyncIterator[None]:
+        """Raises PutOff while the breaker is open, or when a retry is not in the budget."""
+        breaker = await self._breakers.get_breaker("carrier")
+        if breaker.context.state != "opened" and retry and not self._budget.take():
+            raise PutOff("the budget of retries is used up")
+        try:
+            async with breaker:
+                yield
+        except OpenedState as opened:
+            raise PutOff(str(opened)) from None
+        self._budget.pay_back()
+
+    async def close(self) -> None:
+        """Nothing is open."""

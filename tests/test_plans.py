@@ -1,0 +1,149 @@
+"""After ten million orders: with a million rows in each table, no statement of the running shop reads all of one.
+
+The statements are those that PostgreSQL itself saw (pg_stat_statements) while orders went through the whole shop; each
+is planned again, whatever its parameters may be (EXPLAIN GENERIC_PLAN), in a migrated database that was filled and
+analyzed.
+"""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from chassis.migrate import migrate
+from chassis.service import installed, installed_names
+from loadtests.shop import Open, Shop
+
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(900)]
+ROWS = 1_000_000
+# Tables that stay small however many orders there are.
+SMALL = {
+    "alembic_version",
+    "erasures",  # a row per person who leaves
+    "generations",
+    "outbox",  # published rows leave it at once
+    "parked_keys",
+    "parked_messages",
+    "rebuilds",
+    "signing_keys",
+}
+# Sums over everything, which staff and the demo ask for now and then to see that the books balance.
+READS_ALL = re.compile(r"^SELECT (CAST\()?coalesce\(sum\(", re.IGNORECASE)
+FEW_VALUES = re.compile(r"^(status|state|hold|kind|category|currency|country|template|consumer_group)$")
+
+
+@pytest.fixture(scope="module")
+def seen(open_shop: Open) -> dict[str, list[str]]:
+    """The statements that each service made while the demo ran."""
+    shop = open_shop()
+    subprocess.run([sys.executable, "-m", "cli", "demo"], cwd=shop.folder, check=True, capture_output=True)
+    return asyncio.run(_statements(shop))
+
+
+async def _statements(shop: Shop) -> dict[str, list[str]]:
+    password = next(shop.state.glob("postgres/superuser")).read_text()
+    server = await asyncpg.connect(f"postgresql://postgres:{password}@{shop.url('postgres')}/postgres")
+    await server.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    rows = await server.fetch(
+        "SELECT datname, query FROM pg_stat_statements JOIN pg_database ON oid = dbid WHERE query ~* $1",
+        r"^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)",
+    )
+    await server.close()
+    found: dict[str, list[str]] = {name: [] for name in shop.services}
+    for row in rows:
+        if row["datname"] in found and "pg_catalog" not in row["query"]:
+            found[row["datname"]].append(row["query"])
+    return found
+
+
+@pytest.mark.parametrize("name", installed_names())
+async def test_no_statement_reads_a_whole_table(name: str, seen: dict[str, list[str]]) -> None:
+    assert len(seen[name]) > 5, "the shop has run hardly anything: this test would say nothing"
+    connection = await _filled(name)
+    try:
+        wrong = [found for statement in seen[name] for found in await _whole_tables(connection, statement)]
+    finally:
+        await connection.close()
+    assert not wrong, "\n".join(wrong)
+
+
+async def _filled(name: str) -> "asyncpg.Connection[Any]":
+    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
+    await admin.execute(f'DROP DATABASE IF EXISTS "plans_{name}" WITH (FORCE)')
+    await admin.execute(f'CREATE DATABASE "plans_{name}"')
+    await admin.close()
+    url = urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/plans_{name}").geturl()
+    await migrate(installed()[name], url)
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET session_replication_role = replica")  # no foreign keys: the rows are made up
+    for table in await _growing(connection):
+        await connection.execute(await _filling(connection, table), timeout=300)
+    await connection.execute("ANALYZE", timeout=300)
+    return connection
+
+
+async def _growing(connection: "asyncpg.Connection[Any]") -> list[str]:
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition ORDER BY 1"
+    )
+    return [row["relname"] for row in rows if row["relname"] not in SMALL]
+
+
+async def _filling(connection: "asyncpg.Connection[Any]", table: str) -> str:
+    """Unlike values in every column; what may be empty is so but for one row in a thousand."""
+    columns = await connection.fetch(
+        "SELECT column_name AS name, data_type AS type, is_nullable = 'YES' AS empty FROM information_schema.columns"
+        " WHERE table_name = $1 AND is_identity = 'NO' AND is_generated = 'NEVER' ORDER BY ordinal_position",
+        table,
+    )
+    values = {row["name"]: _value(row["name"], row["type"]) for row in columns}
+    for row in columns:
+        if row["empty"]:
+            values[row["name"]] = f"CASE WHEN i % 1000 = 0 THEN {values[row['name']]} END"
+    names = ", ".join(f'"{name}"' for name in values)
+    return f'INSERT INTO "{table}" ({names}) SELECT {", ".join(values.values())} FROM generate_series(1, {ROWS}) AS i'
+
+
+def _value(name: str, type_: str) -> str:
+    if name in ("reserved", "committed", "returned", "refunded_cents", "used", "withdrawn", "low"):
+        return "i % 1000 = 0" if type_ == "boolean" else "0"
+    if FEW_VALUES.match(name):
+        return "'value ' || i % 5"
+    return {
+        "uuid": "gen_random_uuid()",
+        "timestamp with time zone": "now() - i * interval '1 minute'",
+        "jsonb": """'[{"product_id": "0", "quantity": 1}]'::jsonb""",
+        "boolean": "i % 1000 = 0",
+        "bytea": "sha256(i::text::bytea)",
+        "date": "current_date - i % 1000",
+        "smallint": "i % 16",
+    }.get(type_, "i" if type_ in ("integer", "bigint", "double precision") else "md5(i::text)")
+
+
+async def _whole_tables(connection: "asyncpg.Connection[Any]", statement: str) -> list[str]:
+    if READS_ALL.match(statement):
+        return []
+    try:
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}"))
+    except asyncpg.PostgresError as error:
+        return [f"cannot be planned: {error}: {statement}"]
+    return [
+        f"{node['Relation Name']} is read whole: {statement}"
+        for node in _nodes(plan[0]["Plan"])
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] not in SMALL
+    ]
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from _nodes(below)
