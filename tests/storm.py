@@ -6,10 +6,8 @@ import random
 import signal
 from uuid import UUID, uuid4
 
-import httpx
-
-from audit import at_rest, audit, so_far
-from shop import Customer, Shop
+from loadtests.audit import at_rest, audit, so_far
+from loadtests.shop import Customer, Shop, persist
 
 AT_ONCE = 8
 
@@ -24,7 +22,7 @@ async def storm(shop: Shop, child: str, orders: int) -> float:
     async def buy() -> None:
         async with shop.customer() as customer:
             while len(accepted) < orders:
-                accepted.append(await persist(customer, random.choice(ids)))
+                accepted.append(await place(customer, random.choice(ids)))
                 if len(accepted) == orders // 4:
                     os.kill(shop.pid(child), signal.SIGKILL)
 
@@ -39,23 +37,8 @@ async def storm(shop: Shop, child: str, orders: int) -> float:
     return float(delivered / len(accepted))
 
 
-async def persist(customer: Customer, product_id: str) -> UUID:
-    """Check out as a good client does: the same key again until there is an answer."""
+async def place(customer: Customer, product_id: str) -> UUID:
     key = str(uuid4())
-    while True:
-        try:
-            put = await customer.http.put(f"/cart/lines/{product_id}", json={"quantity": 1})
-            if put.is_success:
-                break
-        except httpx.TransportError:
-            pass
-        await asyncio.sleep(0.2)
-    while True:
-        try:
-            answer = await customer.check_out(key=key)
-            if answer.status_code == 202:
-                return UUID(answer.json()["order_id"])
-            assert answer.status_code in (409, 429, 500, 502, 503, 504), answer.text
-        except httpx.TransportError:
-            pass
-        await asyncio.sleep(0.2)
+    await persist(lambda: customer.put(product_id))
+    answer = await persist(lambda: customer.check_out(key=key))
+    return UUID(answer.json()["order_id"])

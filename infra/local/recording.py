@@ -1,59 +1,64 @@
-"""Records a start of Kafka, so that later ones are three times as fast: `python -m local.recording`.
+"""Records a start of Kafka or Pulsar, so that later ones are faster: `python -m local.recording kafka`.
 
-A throw-away Kafka of lowest priority takes and gives a message while the Java runtime notes what it loads; the notes
-become the file that `local.kafka` looks for. Half a minute of one core, once per user, beside the first run.
+A throw-away server of lowest priority takes and gives messages while the Java runtime notes what it loads; the notes
+become the file that `local.java` looks for. Half a minute of one core, once per user, beside the first run.
 """
 
 import asyncio
 import os
 import subprocess
+import sys
+from datetime import UTC, datetime
+from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
+from chassis.messaging.broker import Broker
+from chassis.messaging.kafka import KafkaBroker
+from chassis.messaging.message import Envelope
+from chassis.messaging.pulsar import PulsarBroker
 from local.jars import CACHE, exclusive
-from local.kafka import Kafka, java, recording
+from local.java import JavaServer
+from local.kafka import Kafka
+from local.pulsar import Pulsar
 from local.server import free_port
 from local.trouble import Trouble
 
 
-def record() -> None:
-    with exclusive(recording().with_suffix(".lock")):
-        if recording().exists():
+def record(kind: type[JavaServer]) -> None:
+    file = kind.recording()
+    with exclusive(file.with_suffix(".lock")):
+        if file.exists():
             return
-        notes, unfinished = recording().with_suffix(".notes"), recording().with_suffix(".unfinished")
-        asyncio.run(_take_notes(["-XX:AOTMode=record", f"-XX:AOTConfiguration={notes}"]))
+        notes, unfinished = file.with_suffix(".notes"), file.with_suffix(".unfinished")
+        asyncio.run(_take_notes(kind, ["-XX:AOTMode=record", f"-XX:AOTConfiguration={notes}"]))
         options = ["-XX:AOTMode=create", f"-XX:AOTConfiguration={notes}", f"-XX:AOTCache={unfinished}"]
-        done = subprocess.run(java(*options), capture_output=True, text=True)
+        done = subprocess.run(kind.java(*options), capture_output=True, text=True)
         notes.unlink(missing_ok=True)
         if done.returncode != 0:
-            raise Trouble(f"the start of Kafka could not be recorded: {done.stdout[-500:]}{done.stderr[-500:]}")
-        unfinished.rename(recording())
+            said = f"{done.stdout[-500:]}{done.stderr[-500:]}"
+            raise Trouble(f"the start of {kind.name} could not be recorded: {said}")
+        unfinished.rename(file)
 
 
-async def _take_notes(java_options: list[str]) -> None:
-    server = Kafka(CACHE / "recording", free_port(), durable=False, java_options=java_options)
+async def _take_notes(kind: type[JavaServer], java_options: list[str]) -> None:
+    server = kind(CACHE / f"recording-{kind.name}", free_port(), durable=False, java_options=java_options)
+    server.stop_seconds = 120  # it writes its notes when it is asked to stop
     server.remove()  # what an interrupted recording has left
     async with server:
-        await _one_message(server.address)
+        await _messages(PulsarBroker(server.url) if isinstance(server, Pulsar) else KafkaBroker(server.address, ""))
     server.remove()
 
 
-async def _one_message(address: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=address)
-    await admin.start()
-    await admin.create_topics([NewTopic("recording", 2, 1)])
-    await admin.close()
-    producer = AIOKafkaProducer(bootstrap_servers=address, enable_idempotence=True)
-    consumer = AIOKafkaConsumer(
-        "recording", bootstrap_servers=address, group_id="recording", auto_offset_reset="earliest"
-    )
-    async with producer, consumer:
-        await producer.send_and_wait("recording", b"one")
-        await consumer.getone()
-        await consumer.commit()
+async def _messages(broker: Broker) -> None:
+    id = uuid4()
+    envelope = Envelope("recording", "key", id, "recording.one.v1", "recording", datetime.now(UTC), b"{}", str(id))
+    await broker.publish([envelope])
+    subscription = await broker.subscribe(["recording"], "recording")
+    await subscription.receive(1)
+    await subscription.acknowledge()
+    await subscription.close()
+    await broker.close()
 
 
 if __name__ == "__main__":
     os.nice(19)
-    record()
+    record({"kafka": Kafka, "pulsar": Pulsar}[sys.argv[1]])

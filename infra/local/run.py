@@ -17,14 +17,14 @@ from local import state
 from local.child import birth
 from local.display import Display, megabytes, table
 from local.jars import fetched
-from local.kafka import LOCK, recording
+from local.java import JavaServer
 from local.server import is_free
 from local.shop import Listeners, Shop
 from local.supervisor import Child, Supervisor, memory_of
 from local.trouble import Trouble
 
-_FREE_BYTES = 500_000_000  # what a first run writes: data folders, and Kafka's jars with the recording of its start
-_OFFER = "Without Kafka the whole shop runs in one process: BROKER=memory make run"
+_FREE_BYTES = 500_000_000  # what a first run writes: data folders, and a broker's jars with the recording of its start
+_OFFER = "Without Kafka or Pulsar the whole shop runs in one process: BROKER=memory make run"
 
 
 def run(console: Console, broker: str, left_out: set[str], seed: int = 0) -> None:
@@ -63,12 +63,16 @@ def look_over(shop: Shop, console: Console) -> None:
     for name, port in vars(shop.listeners).items():
         if not is_free(port):
             raise Trouble(f"port {port} is taken by another program: stop that, or set {name.upper()}_PORT to another")
-    if shop.brokers():
+    for server in _in_java(shop):
         try:
-            with console.status("fetching what Kafka needs (26 MB, once)"):
-                fetched(LOCK)
+            with console.status(f"fetching what {server.name} needs (once)"):
+                fetched(server.lock)
         except Trouble as error:
             raise Trouble(f"{error}. {_OFFER}") from error
+
+
+def _in_java(shop: Shop) -> list[JavaServer]:
+    return [server for server in shop.brokers() if isinstance(server, JavaServer)]
 
 
 class Run:
@@ -97,7 +101,7 @@ class Run:
                 with self._display:
                     await self._start()
                 self._say_ready()
-                helpers += [*self._record_kafka(), *self._bring_products()]
+                helpers += [*self._record_start(), *self._bring_products()]
                 await self._supervisor.over
         finally:
             self._console.print("stopping", style="dim")
@@ -151,11 +155,10 @@ class Run:
         self._seeding = self._helper("seed", ["cli", "seed", "--size", str(self._seed)])
         return [self._seeding]
 
-    def _record_kafka(self) -> list[subprocess.Popen[bytes]]:
+    def _record_start(self) -> list[subprocess.Popen[bytes]]:
         """Beside the first run, so that the next one starts faster."""
-        if not self._shop.brokers() or recording().exists():
-            return []
-        return [self._helper("recording", ["local.recording"])]
+        new = [server.name for server in _in_java(self._shop) if not server.recording().exists()]
+        return [self._helper("recording", ["local.recording", name]) for name in new]
 
     def _helper(self, name: str, module: list[str]) -> "subprocess.Popen[bytes]":
         """A short-lived program beside the run, with its words in a log."""

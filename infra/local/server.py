@@ -50,6 +50,7 @@ class Server(ABC):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     death_signal: ClassVar[signal.Signals] = signal.SIGKILL  # when the parent is gone
     start_seconds: ClassVar[float] = 30
+    stop_seconds: float = field(default=10, init=False, repr=False)  # then it is killed
 
     @abstractmethod
     def prepare(self) -> None:
@@ -153,7 +154,7 @@ class Server(ABC):
             return
         process.send_signal(how)
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=self.stop_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from local import jars
 from local.envoy import Envoy
 from local.jars import Jar, fetched, locked_jars
-from local.kafka import LOCK, Kafka
+from local.kafka import Kafka
 from local.postgres import Postgres
 from local.server import ask, free_port
 from local.trouble import Trouble
@@ -128,8 +128,8 @@ def test_a_log_is_explained(tmp_path: Path, log: str, explanation: str) -> None:
 
 
 def test_a_jar_is_believed_only_by_its_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    smallest = min(fetched(LOCK), key=lambda path: path.stat().st_size)
-    wanted = next(jar for jar in locked_jars(LOCK) if jar.path == smallest)
+    smallest = min(fetched(Kafka.lock), key=lambda path: path.stat().st_size)
+    wanted = next(jar for jar in locked_jars(Kafka.lock) if jar.path == smallest)
     monkeypatch.setattr(jars, "_REPOSITORY", tmp_path)
     wanted.path.parent.mkdir(parents=True)
     wanted.path.write_bytes(b"half of a jar")

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+import uvloop
 from pydantic import ValidationError
 
 from chassis import logs
@@ -45,7 +46,8 @@ def main() -> None:
     try:
         settings = services[0].settings.of(services[0].name)
         logs.configure(settings.log_level, settings.log_format)
-        asyncio.run(run(services, arguments.role))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(services, arguments.role))
     except ValidationError as error:
         unfit = ", ".join(f"{str(it['loc'][0]).upper()}: {it['msg']}" for it in error.errors())
         sys.exit(f"run: the settings of {arguments.service} do not fit: {unfit}")

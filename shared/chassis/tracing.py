@@ -9,11 +9,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _propagator = TraceContextTextMapPropagator()
 _providers: dict[str, TracerProvider] = {}
+_tracers: dict[str, Tracer] = {}
 
 
 def configure(service: str, endpoint: str, ratio: float) -> None:
@@ -28,12 +29,13 @@ def configure(service: str, endpoint: str, ratio: float) -> None:
 
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1_000))
-    _providers[service] = provider
+    _providers[service], _tracers[service] = provider, provider.get_tracer("chassis")
 
 
 def flush(service: str) -> None:
     """Send what was not sent yet; called when a service stops."""
     if service in _providers:
+        del _tracers[service]
         _providers.pop(service).shutdown()
 
 
@@ -71,13 +73,12 @@ def span(
     Under a parent that is not sampled no span is made; the parent itself is passed on.
     """
     above = context_of(parent) or trace.get_current_span().get_span_context()
-    provider = _providers.get(service)
-    if provider is None or (above.is_valid and not above.trace_flags & TraceFlags.SAMPLED):
+    tracer = _tracers.get(service)
+    if tracer is None or (above.is_valid and not above.trace_flags & TraceFlags.SAMPLED):
         with trace.use_span(NonRecordingSpan(above)) as unsampled:
             yield unsampled
         return
     context = trace.set_span_in_context(NonRecordingSpan(above)) if above.is_valid else None
     linked = [Link(other) for link in links if (other := context_of(link)) is not None]
-    tracer = provider.get_tracer("chassis")
     with tracer.start_as_current_span(name, context, kind, attributes, linked) as started:
         yield started

@@ -33,7 +33,7 @@ def _runtime(request: Request) -> _Runtime:
     return cast(_Runtime, request.app.state.runtime)
 
 
-def _work(request: Request) -> UnitOfWork:
+async def _work(request: Request) -> UnitOfWork:
     return cast(UnitOfWork, request.state.work)
 
 
@@ -44,12 +44,26 @@ async def _caller(request: Request, _: Annotated[Any, Depends(HTTPBearer(auto_er
     return await _runtime(request).tokens.verify(raw)
 
 
-Runtime = Annotated[_Runtime, Depends(_runtime)]
-Work = Annotated[UnitOfWork, Depends(_work)]
+# Dependencies are coroutines: FastAPI would send a plain function to a thread and wait for it, three times a request.
 Caller = Annotated[Token, Depends(_caller)]
-Staff = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("staff"))]
-Operator = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("operator"))]
-ServiceCaller = Annotated[Token, Depends(lambda caller=Depends(_caller): caller.demand("service"))]
+
+
+async def _its_runtime(request: Request) -> _Runtime:
+    return _runtime(request)
+
+
+def _with_role(role: str) -> Any:
+    async def demand(caller: Caller) -> Token:
+        return caller.demand(role)
+
+    return Depends(demand)
+
+
+Runtime = Annotated[_Runtime, Depends(_its_runtime)]
+Work = Annotated[UnitOfWork, Depends(_work)]
+Staff = Annotated[Token, _with_role("staff")]
+Operator = Annotated[Token, _with_role("operator")]
+ServiceCaller = Annotated[Token, _with_role("service")]
 IdempotencyKey = Annotated[str, Header(alias=IDEMPOTENCY_KEY, min_length=1, max_length=200)]
 
 

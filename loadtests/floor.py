@@ -1,0 +1,176 @@
+"""What an order costs at least: the same writes and sends by hand, on the same servers, in the same run as the shop."""
+
+import asyncio
+import json
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from loadtests.floor_nodes import NODES, TOPICS, run
+from loadtests.floor_statements import TABLES
+from loadtests.meter import Meter, Seconds, spent
+from local.postgres import Postgres
+
+PARTITIONS = 4
+PRODUCTS, PIECES = 1000, 1_000_000
+MOST_CPU_MS = 10  # a floor above this was measured on a machine that was too busy, or is none
+WARM_UP = 500
+DONE_SECONDS = 120
+
+
+class FloorFailed(Exception):
+    """The floor lost or doubled something, or does not come to its end: its number says nothing."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """CPU seconds by process for so many orders."""
+
+    orders: int
+    seconds: Seconds
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU milliseconds per order."""
+        return sum(self.seconds.values()) * 1000 / self.orders
+
+    @property
+    def valid(self) -> bool:
+        return self.cpu_ms <= MOST_CPU_MS
+
+
+async def measure(
+    postgres: Postgres, kafka: str, servers: dict[str, int], orders: int, at_once: int, warm_up: int = WARM_UP
+) -> Floor:
+    """Take so many orders to their end and check them. `servers` are the processes of PostgreSQL and Kafka by name."""
+    async with _floor(postgres, kafka, at_once) as floor:
+        await floor.take(warm_up)
+        meter = Meter(servers | floor.pids)
+        before = meter.seconds()
+        await floor.take(orders)
+        seconds = spent(before, meter.seconds())
+        await floor.check()
+    return Floor(orders, seconds)
+
+
+@dataclass
+class _Running:
+    databases: dict[str, "asyncpg.Connection[Any]"]
+    pids: dict[str, int]
+    order: Connection
+    at_once: int
+    customers: list[UUID]
+    products: list[UUID]
+
+    async def take(self, orders: int) -> None:
+        """Fill carts of two lines, let them be accepted, and wait until all have come to their end everywhere."""
+        customers = [uuid4() for _ in range(orders)]
+        self.customers += customers
+        carts = [(uuid4(), customer, *_lines(self.products)) for customer in customers]
+        await self.databases["order"].executemany("INSERT INTO carts VALUES ($1, $2, $3, $4)", carts)
+        self.order.send((customers, self.at_once))
+        await asyncio.to_thread(self.order.recv)
+        async with asyncio.timeout(DONE_SECONDS):
+            while await self._left():  # noqa: ASYNC110  # another process sets no event
+                await asyncio.sleep(0.1)
+
+    async def _left(self) -> int:
+        undone = """SELECT $1 - count(*) FROM orders
+            WHERE status = 'delivered' AND payment = 'captured' AND stock = 'committed'"""
+        unseen = "SELECT $1 - count(*) FROM orders WHERE version = 5"
+        left: int = await self.databases["order"].fetchval(undone, len(self.customers))
+        left = left or await self.databases["aggregator"].fetchval(unseen, len(self.customers))
+        for database in self.databases.values():
+            left = left or await database.fetchval("SELECT count(*) FROM outbox")
+        return left
+
+    async def check(self) -> None:
+        """Every order came to its end exactly once, and stock and money balance."""
+        orders = len(self.customers)
+        cents = await self.databases["order"].fetchval("SELECT sum(total_cents) FROM orders")
+        pieces = await self.databases["order"].fetchval(
+            "SELECT sum((l->>'quantity')::int) FROM orders, jsonb_array_elements(lines) l"
+        )
+        for name, question, answer in [
+            ("order", "SELECT count(*), count(DISTINCT customer_id), min(version), max(version) FROM orders",
+             (orders, orders, 5, 5)),
+            ("order", "SELECT count(*), sum(version) FROM steps", (5 * orders, 15 * orders)),
+            ("order", "SELECT count(*) FROM carts", (0,)),
+            ("product", "SELECT sum(on_hand), sum(reserved) FROM stock", (PRODUCTS * PIECES - pieces, 0)),
+            ("product", "SELECT count(*) FROM reservations WHERE hold = 'committed'", (orders,)),
+            ("payment", "SELECT count(*), sum(amount_cents) FROM payments WHERE state = 'captured'", (orders, cents)),
+            ("payment", "SELECT count(*) FROM attempts WHERE outcome IS NOT NULL", (2 * orders,)),
+            ("shipping", "SELECT count(*) FROM shipments WHERE state = 'delivered'", (orders,)),
+            ("aggregator", "SELECT count(*) FROM orders WHERE status = 'delivered'", (orders,)),
+            *((name, "SELECT count(*) FROM inbox", (count * orders,)) for name, count in HEARD.items()),
+        ]:  # fmt: skip
+            found = tuple(await self.databases[name].fetchrow(question) or ())
+            if found != answer:
+                raise FloorFailed(f"{name}: {question} is {found}, not {answer}")
+
+
+# How many messages of an order each hears.
+HEARD = {"order": 6, "product": 2, "payment": 2, "shipping": 1, "aggregator": 5}
+
+
+@asynccontextmanager
+async def _floor(postgres: Postgres, kafka: str, at_once: int) -> AsyncIterator[_Running]:
+    """The five processes on databases and topics of their own."""
+    passwords = {f"floor_{name}": secrets.token_hex(8) for name in NODES}
+    await asyncio.to_thread(postgres.create_databases, passwords)
+    urls = {name: postgres.url(f"floor_{name}", passwords[f"floor_{name}"]) for name in NODES}
+    databases = {name: await asyncpg.connect(url) for name, url in urls.items()}
+    for name, database in databases.items():
+        await database.execute(TABLES + NODES[name].tables)
+    products = [uuid4() for _ in range(PRODUCTS)]
+    stock = [(product, PIECES) for product in products]
+    await databases["product"].executemany("INSERT INTO stock VALUES ($1, $2)", stock)
+    prefix = f"floor-{uuid4().hex[:8]}."
+    await _create_topics(kafka, prefix)
+    context, pipes = get_context("spawn"), {name: get_context("spawn").Pipe() for name in NODES}
+    processes = {
+        name: context.Process(target=run, args=(name, urls[name], kafka, prefix, pipes[name][1]), daemon=True)
+        for name in NODES
+    }
+    try:
+        for process in processes.values():
+            process.start()
+        await asyncio.gather(*(asyncio.to_thread(pipes[name][0].recv) for name in NODES))
+        pids = {name: process.pid or 0 for name, process in processes.items()}
+        yield _Running(databases, pids, pipes["order"][0], at_once, [], products)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.join()
+        for database in databases.values():
+            await database.execute("DROP SCHEMA public CASCADE")
+            await database.close()
+
+
+async def _create_topics(kafka: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        answer = await admin.create_topics([NewTopic(prefix + topic, PARTITIONS, 1) for topic in TOPICS])
+    finally:
+        await admin.close()
+    if failed := [error for error in answer.topic_errors if error[1]]:
+        raise FloorFailed(f"Kafka would not create topics: {failed}")
+
+
+def _lines(products: list[UUID]) -> tuple[str, int]:
+    """Two lines of different products, and what they cost, in cents."""
+    lines = [
+        {"product_id": str(product), "name": "Alder Oak Desk Lamp", "quantity": 1, "price_cents": 4990}
+        for product in random.sample(products, 2)
+    ]
+    return json.dumps(lines), 2 * 4990

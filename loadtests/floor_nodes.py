@@ -1,0 +1,148 @@
+"""The five processes of the floor: asyncpg and aiokafka by hand, inbox and outbox, a transaction per batch."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from loadtests import floor_statements as sql
+
+BATCH = 500
+ACCEPTING_CONNECTIONS = 8
+_INBOX = "INSERT INTO inbox (id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING RETURNING id"
+_OUTBOX = f"SELECT position, topic, key, id, type, body FROM outbox ORDER BY position LIMIT {BATCH}"
+_PUBLISHED = "DELETE FROM outbox WHERE position = ANY($1::bigint[])"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A process: its tables, the topics it reads, a statement for each type it knows, and what follows a commit.
+
+    The types stand in the order of an order's life, in which a batch is handled.
+    """
+
+    tables: str
+    topics: Sequence[str]
+    handlers: dict[tuple[str, ...], str]
+    afterwards: Sequence[str] = ()
+
+
+NODES = {
+    "order": Node(
+        sql.ORDER_TABLES,
+        ["product.events", "payment.events", "shipping.events"],
+        {(type_,): statement for type_, statement in sql.ORDER.items()},
+    ),
+    "product": Node(
+        sql.PRODUCT_TABLES, ["product.commands"], {("ReserveStock",): sql.RESERVE, ("CommitStock",): sql.COMMIT}
+    ),
+    "payment": Node(
+        sql.PAYMENT_TABLES,
+        ["payment.commands"],
+        {("AuthorizePayment",): sql.AUTHORIZE, ("CapturePayment",): sql.CAPTURE},
+        [
+            sql.outcome("authorize", "authorized", "PaymentAuthorized"),
+            sql.outcome("capture", "captured", "PaymentCaptured"),
+        ],
+    ),
+    "shipping": Node(
+        sql.SHIPPING_TABLES,
+        ["shipping.commands"],
+        {("CreateShipment",): sql.SHIP},
+        [sql.carrier("creating", "accepted", "now()"), sql.DISPATCHED, sql.DELIVERED],
+    ),
+    "aggregator": Node(
+        sql.AGGREGATOR_TABLES,
+        ["order.events"],
+        {("OrderPlaced", "OrderReserved", "OrderConfirmed", "OrderShipped", "OrderDelivered"): sql.SHOW},
+    ),
+}
+TOPICS = sorted({topic for node in NODES.values() for topic in node.topics})
+
+
+def run(name: str, database_url: str, kafka: str, prefix: str, parent: Connection) -> None:
+    """The whole life of a process; topics carry the prefix of this floor."""
+    asyncio.run(Running(NODES[name], database_url, kafka, prefix).go(name, parent))
+
+
+class Running:
+    def __init__(self, node: Node, database_url: str, kafka: str, prefix: str) -> None:
+        self._node, self._url, self._kafka, self._prefix = node, database_url, kafka, prefix
+        self._written = asyncio.Event()
+
+    async def go(self, name: str, parent: Connection) -> None:
+        async with asyncio.TaskGroup() as parts:
+            producer = AIOKafkaProducer(bootstrap_servers=self._kafka, enable_idempotence=True, acks="all")
+            consumer = AIOKafkaConsumer(
+                *(self._prefix + topic for topic in self._node.topics),
+                bootstrap_servers=self._kafka,
+                group_id=self._prefix + name,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=5_000,
+            )
+            await asyncio.gather(producer.start(), consumer.start())
+            parts.create_task(self._relay(producer))
+            parts.create_task(self._consume(consumer))
+            parent.send("ready")
+            if name == "order":
+                parts.create_task(self._accept(parent))
+
+    async def _accept(self, parent: Connection) -> None:
+        """Take orders for the customers the parent names, so many at once, each in a transaction of its own."""
+        pool = await asyncpg.create_pool(self._url, min_size=ACCEPTING_CONNECTIONS, max_size=ACCEPTING_CONNECTIONS)
+        while True:
+            customers, at_once = await asyncio.to_thread(parent.recv)
+            turns = asyncio.Semaphore(at_once)
+            await asyncio.gather(*(self._place(pool, customer, turns) for customer in customers))
+            parent.send("accepted")
+
+    async def _place(self, pool: "asyncpg.Pool[Any]", customer: UUID, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            await pool.fetch(sql.ACCEPT, customer, uuid4(), str(uuid4()))
+            self._written.set()
+
+    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
+        connection = await asyncpg.connect(self._url)
+        while True:
+            fetched = await consumer.getmany(timeout_ms=3_600_000, max_records=BATCH)
+            await self._handle(connection, [record for records in fetched.values() for record in records])
+            await consumer.commit()
+
+    async def _handle(self, connection: "asyncpg.Connection[Any]", records: Sequence[Any]) -> None:
+        by_type = defaultdict(list)
+        async with connection.transaction():
+            ids = [UUID(bytes=record.headers[0][1]) for record in records]
+            fresh = {row["id"] for row in await connection.fetch(_INBOX, ids)}
+            for id, record in zip(ids, records, strict=True):
+                if id in fresh:
+                    by_type[record.headers[1][1].decode()].append(record)
+            for types, statement in self._node.handlers.items():
+                if mine := [record for type_ in types for record in by_type[type_]]:
+                    orders = [UUID(record.key.decode()) for record in mine]
+                    await connection.execute(statement, orders, [record.value.decode() for record in mine])
+        for statement in self._node.afterwards:
+            await connection.execute(statement)
+        self._written.set()
+
+    async def _relay(self, producer: AIOKafkaProducer) -> None:
+        connection = await asyncpg.connect(self._url)
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            while rows := await connection.fetch(_OUTBOX):
+                sent = [await self._publish(producer, row) for row in rows]
+                await asyncio.gather(*sent)
+                await connection.execute(_PUBLISHED, [row["position"] for row in rows])
+
+    async def _publish(self, producer: AIOKafkaProducer, row: Any) -> asyncio.Future[Any]:
+        headers = [("id", row["id"].bytes), ("type", row["type"].encode())]
+        topic, key = self._prefix + row["topic"], row["key"].encode()
+        sent: asyncio.Future[Any] = await producer.send(topic, key=key, value=row["body"].encode(), headers=headers)
+        return sent

@@ -1,0 +1,138 @@
+"""`make bench` in small: its table while the outside world is cruel, and that it ends red when a piece is missing."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import asyncpg
+import psutil
+import pytest
+
+from loadtests.floor import Floor, FloorFailed, measure
+from loadtests.meter import Meter
+from loadtests.shop import Shop
+from local.kafka import Kafka
+from local.postgres import Postgres
+
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
+PRINTED = [
+    "CPU-ms/order", "cart, not counted", "memory MB", "completed orders/s", "accepted, p50", "confirmed, p50",
+    "CPU-ms per order", "audit", "postgres", "kafka", "envoy", "outside", "supervisor",
+    "aggregator", "order", "payment", "product", "shipping", "user",
+]  # fmt: skip
+PARENT = """
+import subprocess, sys, time
+burn = "import time\\nwhile time.process_time() < 0.3: pass"
+subprocess.run([sys.executable, "-c", burn])
+print(flush=True)
+time.sleep(60)
+"""
+TAKE_ONE = "UPDATE stock SET on_hand = on_hand - 1 WHERE product_id IN (SELECT product_id FROM stock LIMIT 1)"
+
+
+def start_bench(folder: Path, outside: str) -> "subprocess.Popen[bytes]":
+    options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--outside", outside, "--folder", str(folder)]
+    command = [sys.executable, "-m", "loadtests.bench", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Where the shop stays from one bench to the next, which then starts sooner."""
+    with TemporaryDirectory(prefix="bench-") as name:
+        yield Path(name)
+
+
+async def test_orders_are_in_balance_while_the_outside_world_is_cruel(folder: Path) -> None:
+    bench = start_bench(folder, "cruel")
+    said = await end(bench)
+    assert bench.returncode == 0, said
+    assert [word for word in PRINTED if word not in said] == []
+
+
+async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) -> None:
+    bench = start_bench(folder, "kind")
+    shop = Shop(folder, bench)
+    await until_more_orders(shop)
+    async with shop.database("product") as product:
+        await product.execute(TAKE_ONE)
+    said = await end(bench)
+    assert bench.returncode == 1, said
+    assert "not in balance" in said
+
+
+async def end(bench: "subprocess.Popen[bytes]") -> str:
+    said, _ = await asyncio.to_thread(bench.communicate)
+    return said.decode()
+
+
+async def until_more_orders(shop: Shop) -> None:
+    """Until the bench has begun to place them: what was there before it has looked at already."""
+    earlier: int | None = None
+    while True:
+        await asyncio.sleep(0.1)
+        assert shop.process.poll() is None, await end(shop.process)
+        with suppress(OSError, KeyError, asyncpg.PostgresError):  # it is starting
+            async with shop.database("order") as order:
+                count = await order.fetchval("SELECT count(*) FROM orders")
+                earlier = count if earlier is None else earlier
+                if count > earlier:
+                    return
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres.temporary() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[Kafka]:
+    with Kafka.temporary() as server:
+        yield server
+
+
+async def test_the_floor_brings_every_order_to_its_end_once(postgres: Postgres, kafka: Kafka) -> None:
+    found = await measure(postgres, kafka.address, pids(postgres, kafka), orders=50, at_once=8, warm_up=10)
+    assert found.orders == 50
+    assert set(found.seconds) == {"postgres", "kafka", "order", "product", "payment", "shipping", "aggregator"}
+
+
+async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: Kafka) -> None:
+    async def take_one() -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            with suppress(asyncpg.PostgresError):  # it is not there yet
+                connection = await asyncpg.connect(postgres.url(), database="floor_product")
+                taken = await connection.execute(TAKE_ONE)
+                await connection.close()
+                if taken == "UPDATE 1":
+                    return
+
+    taking = asyncio.create_task(take_one())
+    with pytest.raises(FloorFailed, match="stock"):
+        await measure(postgres, kafka.address, pids(postgres, kafka), orders=20, at_once=4, warm_up=10)
+    await taking
+
+
+def pids(postgres: Postgres, kafka: Kafka) -> dict[str, int]:
+    processes = {"postgres": postgres.process, "kafka": kafka.process}
+    return {name: process.pid for name, process in processes.items() if process}
+
+
+@pytest.mark.parametrize(("seconds", "valid"), [(0.04, True), (0.11, False)])
+def test_a_floor_above_ten_milliseconds_is_not_valid(seconds: float, valid: bool) -> None:
+    assert Floor(10, {"postgres": seconds / 2, "order": seconds / 2}).valid is valid
+
+
+def test_what_a_process_spent_that_has_ended_is_counted() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        assert psutil.Process(parent.pid).children() == []
+        assert Meter({"parent": parent.pid}).seconds()["parent"] >= 0.3
+        parent.kill()
