@@ -47,3 +47,13 @@ def test_a_new_service_finds_the_lines_it_is_told_to_change() -> None:
     before = ["".join(line[1:] for line in hunk.splitlines(keepends=True) if line[0] in " -") for hunk in hunks]
     rules = (ROOT / "pyproject.toml").read_text()
     assert [lines for lines in before if rules.count(lines) != 1] == []
+
+
+def test_every_table_has_an_answer() -> None:
+    """What becomes of its rows: `docs/growing-old.md`."""
+    answered = set(re.findall(r"`(\w+)`(?=[^|]*\|)", (ROOT / "docs/growing-old.md").read_text()))
+    migrations = [*ROOT.glob("services/*/migrations/*.py"), ROOT / "shared/chassis/schema.py"]
+    tables = {
+        name for path in migrations for name in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", path.read_text())
+    }
+    assert tables - answered - {"outbox_history_rest"} == set()

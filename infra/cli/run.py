@@ -11,7 +11,7 @@ app = typer.Typer()
 @app.command()
 def run(
     left_out: Annotated[list[str], typer.Option("--except", help="A service to start by hand; may be repeated.")] = [],  # noqa: B006
-    broker: Annotated[Literal["kafka", "memory"], typer.Option(envvar="BROKER")] = "kafka",
+    broker: Annotated[Literal["kafka", "pulsar", "memory"], typer.Option(envvar="BROKER")] = "kafka",
     seed: Annotated[int, typer.Option(min=0, help="How many products the first run here brings.")] = 1000,
 ) -> None:
     """Run the whole system until Ctrl-C; with the memory broker all services in one process."""

@@ -61,4 +61,4 @@ async def _messages(broker: Broker) -> None:
 
 if __name__ == "__main__":
     os.nice(19)
-    record({"kafka": Kafka, "pulsar": Pulsar}[sys.argv[1]])
+    record(Pulsar if sys.argv[1] == Pulsar.name else Kafka)

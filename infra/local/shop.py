@@ -14,6 +14,7 @@ from local.envoy import Envoy
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.program import Program
+from local.pulsar import Pulsar
 from local.server import Server
 from local.state import Kept, write_private
 from local.trouble import Trouble
@@ -40,8 +41,9 @@ class Shop:
     services: list[str] = field(default_factory=lambda: sorted(entry_points(group="services").names))
 
     def __post_init__(self) -> None:
-        servers = ["postgres", "valkey", "valkey-keep", "kafka", "kafka-controller", "envoy", "outside", "outside-mail"]
-        names = [*servers, *self.services]
+        servers = ["postgres", "valkey", "valkey-keep", "envoy", "outside", "outside-mail"]
+        brokers = ["kafka", "kafka-controller", "pulsar", "pulsar-web", "pulsar-bookie"]
+        names = [*servers, *brokers, *self.services]
         self.ports = {name: self.kept.port(name) for name in names}
         self.service_key = self.kept.secret("service_key")
         self.webhook_secret = self.kept.secret("carrier_webhook")
@@ -52,12 +54,15 @@ class Shop:
         keep = "valkey-keep"
         self.valkey_keep = Valkey(self.folder / keep, self.ports[keep], name=keep, keeps=True)
         self.kafka = Kafka(self.folder / "kafka", self.ports["kafka"], controller_port=self.ports["kafka-controller"])
+        web, bookie = self.ports["pulsar-web"], self.ports["pulsar-bookie"]
+        self.pulsar = Pulsar(self.folder / "pulsar", self.ports["pulsar"], web_port=web, bookie_port=bookie)
         self.envoy = Envoy(self.folder / "envoy", self.ports["envoy"], config=self._gateway)
         self.kept.write()
 
     def brokers(self) -> list[Server]:
         """Of messages, and of the wake-ups of tasks."""
-        return [self.kafka, self.valkey_keep] if self.broker == "kafka" else []
+        chosen: dict[str, list[Server]] = {"kafka": [self.kafka], "pulsar": [self.pulsar]}
+        return [*chosen[self.broker], self.valkey_keep] if self.broker in chosen else []
 
     def outside(self) -> Outside:
         settings = {
@@ -82,6 +87,7 @@ class Shop:
             "HOST": "127.0.0.1",
             "BROKER": self.broker,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
+            "PULSAR_URL": self.pulsar.url,
             "DISCOVERY": "static",
             "SERVICE_KEY": self.service_key,
             "VALKEY_URL": self.valkey.url,
@@ -112,9 +118,10 @@ class Shop:
             "valkey-keep": self.valkey_keep.url,
             "mail": f"smtp://127.0.0.1:{self.ports['outside-mail']}",
             "kafka": self.kafka.address,
+            "pulsar": self.pulsar.url,
         }
-        if self.broker == "memory":
-            del servers["kafka"], servers["valkey-keep"]
+        for absent in {"kafka", "pulsar", "valkey-keep"} - {server.name for server in self.brokers()}:
+            del servers[absent]
         return listeners | servers | {name: self.url(name) for name in ("outside", *self.services)}
 
     def write_environment(self, name: str) -> str:

@@ -14,9 +14,10 @@ class Settings(BaseSettings):
     database_pool_size: int = 10
     host: str = "127.0.0.1"
     port: int = 8000
-    broker: Literal["kafka", "memory"] = "kafka"
+    broker: Literal["kafka", "pulsar", "memory"] = "kafka"
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
     kafka_replicas: int = 1
+    pulsar_url: str = "pulsar://127.0.0.1:6650"
     celery_broker_url: str = "redis://127.0.0.1:6379/0"  # unused with the memory broker: tasks run in that process
     celery_visibility_seconds: int = 300  # a task that takes longer may run twice; one whose worker died is back then
     discovery: Literal["static", "dns"] = "static"
@@ -25,6 +26,8 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = 10
     max_body_bytes: int = 1024 * 1024
     consumer_batch: int = 100
+    breaker_failures: int = 20  # in a row, then somebody outside is not called …
+    breaker_seconds: float = 5  # … for so long
     outbox_history: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

@@ -55,9 +55,7 @@ class Instance:
     def __init__(self, service: Service, settings: Settings, broker: Broker | None = None) -> None:
         self.service, self.settings = service, settings
         self.database = Database(service.name, settings)
-        self.broker: Broker = broker or KafkaBroker(
-            settings.kafka_bootstrap_servers, service.name, settings.kafka_replicas
-        )
+        self.broker = broker or _connection(service, settings)
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
         self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient(verify=_trusted()))
         self.stop = self.runtime.stop
@@ -150,6 +148,14 @@ class Instance:
                     raise
                 self._schema.begins(error)
                 await backoff.pause(self.stop)
+
+
+def _connection(service: Service, settings: Settings) -> Broker:
+    if settings.broker == "pulsar":
+        from chassis.messaging.pulsar import PulsarBroker  # brings a library that others need not load
+
+        return PulsarBroker(settings.pulsar_url)
+    return KafkaBroker(settings.kafka_bootstrap_servers, service.name, settings.kafka_replicas)
 
 
 def _away(error: BaseException | None) -> bool:

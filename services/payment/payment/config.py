@@ -11,5 +11,3 @@ class PaymentSettings(Settings):
     provider_url: str = "http://127.0.0.1:8090"
     provider_timeout_seconds: Annotated[float, Field(gt=0, lt=15)] = 10  # twice that is below the lease of an attempt
     provider_webhook_secret: Annotated[str, Field(min_length=1)]  # base64, as Standard Webhooks has it
-    provider_breaker_failures: Annotated[int, Field(gt=0)] = 20  # in a row, then it is not called …
-    provider_breaker_seconds: Annotated[float, Field(gt=0)] = 5  # … for so long

@@ -8,9 +8,9 @@ import httpx
 import stamina
 from pydantic import BaseModel, TypeAdapter
 
+from chassis.guard import Guard, PutOff
 from chassis.service import Runtime
 from payment.config import PaymentSettings
-from payment.guard import Guard, PutOff
 from payment.models import Attempt, AttemptKind
 
 logger = logging.getLogger(__name__)

@@ -36,8 +36,8 @@ def settings(outside: Outside) -> dict[str, Any]:
     return {
         "PROVIDER_URL": outside.url,
         "PROVIDER_TIMEOUT_SECONDS": 0.5,
-        "PROVIDER_BREAKER_FAILURES": 1_000,
-        "PROVIDER_BREAKER_SECONDS": 0.2,
+        "BREAKER_FAILURES": 1_000,
+        "BREAKER_SECONDS": 0.2,
         "PROVIDER_WEBHOOK_SECRET": SECRET,
     }
 

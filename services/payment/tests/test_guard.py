@@ -8,14 +8,14 @@ from typing import cast
 import httpx
 import pytest
 
+from chassis import guard
+from chassis.config import Settings
+from chassis.guard import Guard, PutOff, RetryBudget
 from chassis.tables import new_id
 from chassis.tasks import Tasks
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
 from outside.server import Outside
-from payment import guard
-from payment.config import PaymentSettings
-from payment.guard import Guard, PutOff, RetryBudget
 from payment.main import service
 from payment.models import Attempt
 
@@ -23,8 +23,8 @@ from .money import check_money, command, send, settings
 
 
 def guarded(failures: int, seconds: float) -> Guard:
-    its = SimpleNamespace(provider_breaker_failures=failures, provider_breaker_seconds=seconds)
-    return Guard(cast(PaymentSettings, its))
+    its = SimpleNamespace(breaker_failures=failures, breaker_seconds=seconds)
+    return Guard(cast(Settings, its))
 
 
 async def fail(it: Guard, *, retry: bool = False) -> None:
@@ -89,7 +89,7 @@ def test_the_budget_never_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def payment(launch: Launch, outside: Outside) -> Launched:
     """With a breaker that opens."""
-    told = settings(outside) | {"PROVIDER_BREAKER_FAILURES": 20}
+    told = settings(outside) | {"BREAKER_FAILURES": 20}
     return await launch(replace(service, tasks=Tasks()), **told)
 
 
@@ -101,7 +101,7 @@ async def test_while_the_breaker_is_open_attempts_wait_and_then_go_through(
     orders = [new_id() for _ in range(60)]
     await payment.send(*(command("A", id) for id in orders))
     breakers = payment.instance.runtime.hold(Guard)._breakers
-    assert (await breakers.get_breaker("provider")).context.state == "opened"
+    assert (await breakers.get_breaker("outside")).context.state == "opened"
     assert {it.outcome for it in await payment.rows(Attempt)} == {None}
     (await provider.put("/settings", json={"mood": "kind"})).raise_for_status()
     await send(payment)

@@ -195,7 +195,7 @@ async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: s
         id=new_id(), order_id=new_id(), kind=AttemptKind(kind), amount_cents=1, currency="EUR", provider_id="pay_1"
     )
     transport = httpx.MockTransport(lambda _: httpx.Response(status, text=text))
-    limits = {"provider_breaker_failures": 1, "provider_breaker_seconds": 1}
+    limits = {"breaker_failures": 1, "breaker_seconds": 1}
     settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
         runtime = SimpleNamespace(http=http, settings=settings, hold=lambda kind: kind(settings))

@@ -7,10 +7,10 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, model_validator
 
 from chassis.errors import Problem
+from chassis.guard import Guard, PutOff
 from chassis.service import Runtime
 from contracts import user
 from shipping.config import ShippingSettings
-from shipping.guard import Guard, PutOff
 from shipping.models import CALLING, Shipment, ShipmentState
 
 logger = logging.getLogger(__name__)

@@ -12,6 +12,4 @@ class ShippingSettings(Settings):
     rates: Rates = RATES  # in the environment as JSON
     carrier_url: str = "http://127.0.0.1:8090"
     carrier_timeout_seconds: Annotated[float, Field(gt=0, lt=20)] = 10  # with the address, below the lease of a call
-    carrier_breaker_failures: Annotated[int, Field(gt=0)] = 20  # in a row, then it is not called …
-    carrier_breaker_seconds: Annotated[float, Field(gt=0)] = 5  # … for so long
     carrier_webhook_secret: Annotated[str, Field(min_length=1)]  # base64, as Standard Webhooks has it

@@ -89,7 +89,7 @@ async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def shipping(launch: Launch, users: Users, carrier: httpx.AsyncClient) -> Launched:
-    settings = {"CARRIER_URL": str(carrier.base_url), "CARRIER_TIMEOUT_SECONDS": 0.5, "CARRIER_BREAKER_SECONDS": 0.2}
+    settings = {"CARRIER_URL": str(carrier.base_url), "CARRIER_TIMEOUT_SECONDS": 0.5, "BREAKER_SECONDS": 0.2}
     return await launch(service, CARRIER_WEBHOOK_SECRET=SECRET, **settings)
 
 

@@ -1,12 +1,9 @@
 """Shipping while the carrier misbehaves: at each call, for everybody, and in a cruel mood from beginning to end."""
 
-import time
-from types import SimpleNamespace
-from typing import cast
-
 import httpx
 import pytest
 
+from chassis.guard import Guard
 from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.shipping import (
@@ -17,9 +14,7 @@ from contracts.shipping import (
     ShipmentLost,
     ShipmentRejected,
 )
-from shipping import guard, handlers
-from shipping.config import ShippingSettings
-from shipping.guard import Guard, PutOff
+from shipping import handlers
 from shipping.models import Shipment
 
 from .conftest import Users
@@ -76,35 +71,13 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
     await carrier.put("/settings", json={"mood": {"unavailable": 1}})
     orders, address_id = [new_id() for _ in range(30)], users.add()
     await shipping.send(*(create(id, address_id) for id in orders))
-    breaker = await shipping.instance.runtime.hold(Guard)._breakers.get_breaker("carrier")
+    breaker = await shipping.instance.runtime.hold(Guard)._breakers.get_breaker("outside")
     assert breaker.context.state != "closed"
     assert {it.state for it in await shipping.rows(Shipment)} == {"creating"}
     await carrier.put("/settings", json={"mood": "kind"})
     await send(shipping)
     assert {it.state for it in await shipping.rows(Shipment)} == {"accepted"}
     await check_parcels(shipping, carrier, orders)
-
-
-async def fail(it: Guard) -> None:
-    with pytest.raises(httpx.ConnectError):
-        async with it.call(retry=True):
-            raise httpx.ConnectError("away")
-
-
-async def test_retries_dry_up_while_first_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    settings = SimpleNamespace(carrier_breaker_failures=10_000, carrier_breaker_seconds=1)
-    it = Guard(cast(ShippingSettings, settings))
-    for _ in range(guard.MOST_TOKENS):
-        await fail(it)
-    with pytest.raises(PutOff, match="budget"):
-        await it.call(retry=True).__aenter__()
-    async with it.call(retry=False):
-        pass
-    for _ in range(guard.PAID_BACK):
-        await fail(it)
-    with pytest.raises(PutOff, match="budget"):
-        await it.call(retry=True).__aenter__()
 
 
 @pytest.mark.usefixtures("webhooks", "impatient")

@@ -1,4 +1,4 @@
-"""When not to call the provider: a circuit breaker and a budget of retries, for each process its own."""
+"""When not to call somebody outside: a circuit breaker and a budget of retries, for each process its own."""
 
 import time
 from collections.abc import AsyncIterator
@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
-from payment.config import PaymentSettings
+from chassis.config import Settings
 
 MOST_TOKENS, PAID_BACK = 500, 5
 
 
 class PutOff(Exception):
-    """The provider is not called now."""
+    """The other side is not called now."""
 
 
 class RetryBudget:
-    """A retry costs a token, a success pays some back: while the provider fails, retries dry up to one a second."""
+    """A retry costs a token, a success pays some back: while the other side fails, retries dry up to one a second."""
 
     def __init__(self) -> None:
         self._tokens, self._at = float(MOST_TOKENS), time.monotonic()
@@ -35,18 +35,16 @@ class RetryBudget:
 
 
 class Guard:
-    """Around every call: `async with guard.call(retry=True)`. What is raised inside counts as a failure."""
+    """Around every call: `async with runtime.hold(Guard).call(retry=True)`. What is raised inside is a failure."""
 
-    def __init__(self, settings: PaymentSettings) -> None:
-        self._breakers = AsyncCircuitBreakerFactory(
-            settings.provider_breaker_failures, settings.provider_breaker_seconds
-        )
+    def __init__(self, settings: Settings) -> None:
+        self._breakers = AsyncCircuitBreakerFactory(settings.breaker_failures, settings.breaker_seconds)
         self._budget = RetryBudget()
 
     @asynccontextmanager
     async def call(self, *, retry: bool) -> AsyncIterator[None]:
         """Raises PutOff while the breaker is open, or when a retry is not in the budget."""
-        breaker = await self._breakers.get_breaker("provider")
+        breaker = await self._breakers.get_breaker("outside")
         if breaker.context.state != "opened" and retry and not self._budget.take():
             raise PutOff("the budget of retries is used up")
         try:

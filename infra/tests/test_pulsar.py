@@ -1,0 +1,51 @@
+"""Apache Pulsar from its jars: it serves on this machine alone, and what it took is there after kill -9."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import psutil
+
+from chassis.messaging.message import Envelope
+from chassis.messaging.pulsar import PulsarBroker
+from local.pulsar import Pulsar
+
+
+async def received(broker: PulsarBroker, group: str, last: bytes) -> list[bytes]:
+    """What a group gets, up to this body."""
+    subscription = await broker.subscribe(["cups.events"], group)
+    bodies: list[bytes] = []
+    while last not in bodies:
+        bodies += [it.body for it in await asyncio.wait_for(subscription.receive(10), 20)]
+        await subscription.acknowledge()
+    await subscription.close()
+    return bodies
+
+
+async def test_pulsar_gives_what_it_took_also_after_kill_9() -> None:
+    async with Pulsar.temporary() as server:
+        broker = PulsarBroker(server.url)
+        await broker.publish([_cup(b"blue"), _cup(b"green")])
+        assert await received(broker, "first", b"green") == [b"blue", b"green"]
+        server.kill()
+        await server.__aenter__()
+        await broker.publish([_cup(b"red")])
+        assert (await received(broker, "first", b"red"))[-1] == b"red"  # what was acknowledged just then may come again
+        assert await received(broker, "second", b"red") == [b"blue", b"green", b"red"]  # acknowledged, and still there
+        await broker.close()
+        assert _addresses(server) == {"127.0.0.1"}
+        folder = server.folder
+    assert not folder.exists()
+
+
+def _cup(body: bytes) -> Envelope:
+    id = uuid4()
+    return Envelope("cups.events", "a cup", id, "cups.painted.v1", "test", datetime.now(UTC), body, str(id))
+
+
+def _addresses(server: Pulsar) -> set[str]:
+    """On which it listens."""
+    assert server.process is not None
+    listening = [it for it in psutil.Process(server.process.pid).net_connections() if it.status == psutil.CONN_LISTEN]
+    assert {it.laddr.port for it in listening} == {server.port, server.web_port, server.bookie_port}
+    return {it.laddr.ip.removeprefix("::ffff:") for it in listening}
