@@ -15,7 +15,7 @@ from chassis.messaging.message import Envelope
 AT_ONCE = 500  # messages given to a producer before it is waited for; its buffer holds twice as many
 PREFETCH = 200  # messages a consumer holds of each topic, beside those that are being handled
 PUBLISH_SECONDS = 10
-OPERATION_SECONDS = 5  # to create a producer, or to join a group
+OPERATION_SECONDS = 5  # to create a producer, to join a group, to acknowledge
 LINGER_SECONDS = 0.001  # what has arrived together is handled together
 CLOSE_SECONDS = 5
 
@@ -128,9 +128,10 @@ class PulsarSubscription:
     async def acknowledge(self) -> None:
         received, self._received = self._received, []
         try:
-            await asyncio.gather(*map(self._consumer.acknowledge, received))
-        except PulsarException as error:
-            raise BrokerUnavailable(f"Pulsar: {error}") from error
+            async with asyncio.timeout(OPERATION_SECONDS):  # what was under way when the broker died has no end
+                await asyncio.gather(*map(self._consumer.acknowledge, received))
+        except (TimeoutError, PulsarException) as error:
+            raise BrokerUnavailable(f"Pulsar did not take the acknowledgement: {error!r}") from error
 
     async def close(self) -> None:
         await _within(CLOSE_SECONDS, self._consumer.close())
