@@ -21,7 +21,7 @@ from chassis.migrate import migrate
 from chassis.service import installed, installed_names
 from loadtests.shop import Open, Shop
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]  # beside the other shops: it fills tables
 ROWS = 1_000_000
 # Tables that stay small however many orders there are.
 SMALL = {

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 from outside.world import Recipient, TheWorld
 
 _MOST_SECONDS = 60
+_AT_ONCE = 20  # more of them wait longer for a connection than they wait for an answer, and none gets through
 
 
 def tell(world: TheWorld, recipient: Recipient, type: str, about: dict[str, Any], after: float = 0) -> None:
@@ -29,21 +30,31 @@ def tell(world: TheWorld, recipient: Recipient, type: str, about: dict[str, Any]
 
 
 async def work(world: TheWorld) -> None:
-    """Call back when it is time; sleep until then."""
+    """Call back when it is time, a few at once; sleep until then, or until there is room."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    def ended(call: asyncio.Task[None]) -> None:
+        under_way.discard(call)
+        world.webhooks_changed.set()
+
     async with httpx.AsyncClient(timeout=5) as http, asyncio.TaskGroup() as calls:
         while True:
             world.webhooks_changed.clear()
-            for webhook in _due(world):
-                calls.create_task(_call_back(world, http, webhook))
-            await world.until(_next_due_at(world), world.webhooks_changed)
+            for webhook in _due(world, _AT_ONCE - len(under_way)):
+                call = calls.create_task(_call_back(world, http, webhook))
+                under_way.add(call)
+                call.add_done_callback(ended)
+            full = len(under_way) == _AT_ONCE
+            await world.until(None if full else _next_due_at(world), world.webhooks_changed)
 
 
-def _due(world: TheWorld) -> list[dict[str, Any]]:
+def _due(world: TheWorld, limit: int) -> list[dict[str, Any]]:
     """Those to be tried now. Each is put off before it is tried, so one that is lost in a crash is tried again."""
     return world.rows(
         f"UPDATE webhooks SET tries = tries + 1, due_at = ?1 + min({_MOST_SECONDS}, 1 << min(tries, 10))"
-        " WHERE due_at <= ?1 RETURNING *",
+        " WHERE id IN (SELECT id FROM webhooks WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2) RETURNING *",
         time.time(),
+        limit,
     )
 
 

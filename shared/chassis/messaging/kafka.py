@@ -16,6 +16,7 @@ from chassis.messaging.message import Envelope
 
 PARTITIONS = 4
 RETENTION_MS = 7 * 24 * 3600 * 1000
+PUBLISH_SECONDS = 10  # aiokafka itself would try for ever
 REBALANCE_SECONDS = 8  # below the session time-out: a batch that takes longer is redelivered to the next owner
 
 
@@ -33,20 +34,24 @@ class KafkaBroker:
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Write one record batch per partition at a time, so that a failed one is never overtaken by a later one."""
         try:
-            await self._ensure_topics({envelope.topic for envelope in envelopes})
-            producer = self._producer = self._producer or await self._started_producer()
-            partitions: dict[tuple[str, int], list[Envelope]] = defaultdict(list)
-            for envelope in envelopes:
-                numbers = sorted(await producer.partitions_for(envelope.topic))
-                number = self._partition(envelope.key.encode(), numbers, numbers)
-                partitions[envelope.topic, number].append(envelope)
-            writes = [self._write(producer, *place, batch) for place, batch in partitions.items()]
-            failures = [it for it in await asyncio.gather(*writes, return_exceptions=True) if it is not None]
-            if failures:
-                raise failures[0]
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._publish(envelopes)
         except (TimeoutError, KafkaError, OSError) as error:
             await self._drop_producer()
             raise BrokerUnavailable(f"Kafka at {self._servers}: {error!r}") from error
+
+    async def _publish(self, envelopes: Sequence[Envelope]) -> None:
+        await self._ensure_topics({envelope.topic for envelope in envelopes})
+        producer = self._producer = self._producer or await self._started_producer()
+        partitions: dict[tuple[str, int], list[Envelope]] = defaultdict(list)
+        for envelope in envelopes:
+            numbers = sorted(await producer.partitions_for(envelope.topic))
+            number = self._partition(envelope.key.encode(), numbers, numbers)
+            partitions[envelope.topic, number].append(envelope)
+        writes = [self._write(producer, *place, batch) for place, batch in partitions.items()]
+        failures = [it for it in await asyncio.gather(*writes, return_exceptions=True) if it is not None]
+        if failures:
+            raise failures[0]
 
     async def _write(self, producer: AIOKafkaProducer, topic: str, partition: int, envelopes: list[Envelope]) -> None:
         batch = producer.create_batch()

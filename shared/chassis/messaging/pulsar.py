@@ -128,7 +128,7 @@ class PulsarSubscription:
     async def acknowledge(self) -> None:
         received, self._received = self._received, []
         try:
-            async with asyncio.timeout(OPERATION_SECONDS):  # what was under way when the broker died has no end
+            async with asyncio.timeout(OPERATION_SECONDS):  # a broker that does not answer is away
                 await asyncio.gather(*map(self._consumer.acknowledge, received))
         except (TimeoutError, PulsarException) as error:
             raise BrokerUnavailable(f"Pulsar did not take the acknowledgement: {error!r}") from error
