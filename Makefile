@@ -15,7 +15,7 @@ help: ## list the targets
 
 setup: $(READY) ## install everything into .venv; the other targets do it when needed
 
-run: $(READY) ## start the system: EXCEPT=order leaves a service out, BROKER=memory needs no Kafka
+run: $(READY) ## start the system: EXCEPT=order leaves a service out, BROKER=pulsar or memory instead of Kafka
 	@$(BIN)/python -m cli run $(if $(EXCEPT),--except $(EXCEPT)) $(if $(BROKER),--broker $(BROKER))
 
 demo: $(READY) ## watch orders travel through the running system

@@ -37,7 +37,12 @@ def test_the_lock_is_complete(tree: Path) -> None:
             "services/order/pyproject.toml asks for",
         ),
         ("shared/pyproject.toml", '"httpx>=', '"httpx>=9', "shared/pyproject.toml asks for httpx>=9"),
-        ("requirements.lock", "\nhttptools==", "\nhttp-tools==", "uvicorn asks for httptools"),  # by the extra `standard`
+        (
+            "requirements.lock",
+            "\nhttptools==",
+            "\nhttp-tools==",
+            "uvicorn asks for httptools",
+        ),  # by the extra `standard`
         ("requirements.lock", "\nmypy==", "\nnot-mypy==", "pyproject.toml asks for mypy"),
         ("requirements.lock", "\nmypy==", "\n--index-url https://index.example\nmypy==", "names an address"),
     ],

@@ -63,6 +63,7 @@ def shop(open_shop: Open, collector: Collector) -> Shop:
         ORDER_RESERVED_SECONDS="4",
         PAYMENT_PROVIDER_TIMEOUT_SECONDS="8",
         SLOW_SECONDS="6",
+        PROVIDER_WEBHOOK_SECONDS="60",  # nobody else tells payment what the slow answer will be
     )
 
 
