@@ -9,13 +9,12 @@ from typing import cast
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
-from standardwebhooks import Webhook, WebhookVerificationError
+from pydantic import BaseModel
 
-from chassis.errors import InvalidInput
 from chassis.web import Router, Runtime, Work
+from chassis.webhooks import signed
 from payment.config import PaymentSettings
-from payment.errors import PaymentNotFound, SignatureRefused
+from payment.errors import PaymentNotFound
 from payment.queries import payment_of_order
 from payment.reconciliation import settle
 
@@ -31,17 +30,7 @@ class News(BaseModel):
 
 @router.post("/provider", status_code=204)
 async def hear_provider(request: Request, work: Work, runtime: Runtime) -> None:
-    """The signature covers id, timestamp and raw body; a timestamp five minutes off is refused, against replays."""
-    body = await request.body()
-    secret = cast(PaymentSettings, runtime.settings).provider_webhook_secret
-    try:
-        Webhook(secret).verify(body, dict(request.headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):
-        raise SignatureRefused() from None
-    try:
-        news = News.model_validate_json(body)
-    except ValidationError:
-        raise InvalidInput("The webhook is signed, but cannot be read.") from None
+    news = await signed(request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, News)
     try:
         await payment_of_order(work, news.reference)
     except PaymentNotFound:

@@ -5,16 +5,14 @@ from typing import Annotated, Literal, cast
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
-from standardwebhooks import Webhook, WebhookVerificationError
+from pydantic import AwareDatetime, BaseModel, Field
 
-from chassis.errors import InvalidInput
 from chassis.web import Router, Runtime, Work
+from chassis.webhooks import signed
 from chassis.work import Cause, UnitOfWork
 from contracts.user import Text
 from shipping.carrier import Parcel
 from shipping.config import ShippingSettings
-from shipping.errors import SignatureRefused
 from shipping.handlers import keep_update, learn
 from shipping.models import Shipment
 
@@ -46,17 +44,7 @@ STATUS: dict[str, Literal["dispatched", "delivered", "lost"]] = {
 
 @router.post("/carrier", status_code=204)
 async def hear_carrier(request: Request, work: Work, runtime: Runtime) -> None:
-    """The signature covers id, timestamp and raw body; a timestamp five minutes off is refused, against replays."""
-    body = await request.body()
-    secret = cast(ShippingSettings, runtime.settings).carrier_webhook_secret
-    try:
-        Webhook(secret).verify(body, dict(request.headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):
-        raise SignatureRefused() from None
-    try:
-        news = News.model_validate_json(body)
-    except ValidationError:
-        raise InvalidInput("The webhook is signed, but cannot be read.") from None
+    news = await signed(request, cast(ShippingSettings, runtime.settings).carrier_webhook_secret, News)
     await _tell(news, work)
 
 
