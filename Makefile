@@ -31,8 +31,8 @@ bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 OUTSI
 	@$(BIN)/python -m loadtests.bench $(if $(N),--orders $(N)) $(if $(C),--concurrency $(C)) \
 	    $(if $(OUTSIDE),--outside $(OUTSIDE)) $(ARGS)
 
-test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x"
-	@$(BIN)/python -m pytest -n logical $(ARGS)
+test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x", LONG=1 for long outages too
+	@$(BIN)/python -m pytest -n logical $(if $(LONG),,-m "not long") $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, generated files, lock: offline
 	@$(BIN)/ruff format --check --quiet

@@ -81,9 +81,9 @@ class Shop:
         """Somebody new, with an account and an address."""
         async with httpx.AsyncClient(base_url=f"{self.url('public')}/api/v1", timeout=15) as http:
             account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada Test"}
-            await _ok(http.post("/accounts", json=account))
+            await persist(lambda: http.post("/accounts", json=account))
             credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
-            tokens = await _ok(http.post("/tokens", json=credentials))
+            tokens = (await persist(lambda: http.post("/tokens", json=credentials))).json()
             http.headers["authorization"] = f"Bearer {tokens['access_token']}"
             home = {"name": "Ada", "street": "1 Test Street", "postcode": "10115", "city": "Berlin", "country": "DE"}
             address = await _ok(http.post("/me/addresses", json=home))

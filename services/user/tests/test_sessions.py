@@ -1,15 +1,17 @@
 """Sign-out, and how many wrong guesses there are before a password can no longer be tried."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import httpx
 import pytest
 
 from chassis.testing import Launched
+from user import passwords
 from user.models import RefreshToken, WrongPasswords
 
-from .conftest import PASSWORD, Customer, StartUser, change, post, refresh, refused, reset_secret, sign_in
+from .conftest import PASSWORD, Customer, StartUser, change, post, refresh, refused, register, reset_secret, sign_in
 
 LIMIT = 3
 
@@ -89,3 +91,17 @@ async def test_a_stolen_access_token_gives_no_more_guesses(user: Launched, ada: 
     ]
     assert [it.status_code for it in answers] == [422] * LIMIT + [429]
     assert (await sign_in(user, ada.email)).status_code == 429
+
+
+async def test_who_would_wait_too_long_for_a_turn_is_sent_away_and_served_later(
+    user: Launched, ada: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "PATIENCE_SECONDS", 1)
+    async with AsyncExitStack() as crowd:
+        for _ in range(passwords.AT_ONCE):
+            await crowd.enter_async_context(passwords.turn())
+        answers = [await register(user, "bob@example.org"), await sign_in(user, ada.email)]
+    assert [refused(answer) for answer in answers] == [(503, "too_many_at_the_door")] * 2
+    assert [answer.headers["retry-after"] for answer in answers] == ["1", "1"]
+    assert (await register(user, "bob@example.org")).status_code == 201
+    assert (await sign_in(user, ada.email)).status_code == 200

@@ -28,6 +28,10 @@ class TooManyWrongPasswords(Problem):
     detail = "Too many wrong passwords for this mail address: wait, or have a mail sent to set a new one."
 
 
+class TooManyAtTheDoor(Problem):
+    status, code, detail = 503, "too_many_at_the_door", "Too many are signing in at this moment; try again shortly."
+
+
 class RefreshTokenRefused(Problem):
     status, code, detail = 401, "refresh_token_refused", "The refresh token is unknown, expired or used; sign in again."
 
