@@ -1,10 +1,13 @@
 """The running system, as commands talk to it."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 
 from chassis.auth import service_token
+from chassis.service import installed_names
 from local import state
 from local.trouble import Trouble
 
@@ -43,3 +46,54 @@ def internal() -> Gateway:
 def public(token: str | None = None) -> Gateway:
     """The public listener, with the rights of whoever owns the token."""
     return Gateway(f"{running_system().urls['public']}/api/v1", token)
+
+
+def known(service: str) -> str:
+    """The name of a service, if there is one of this name."""
+    if service not in installed_names():
+        raise Trouble(f"there is no service {service}: {', '.join(installed_names())}")
+    return service
+
+
+class Services:
+    """A question to several services at once. Those that do not answer are remembered, with what was said of them."""
+
+    def __init__(self, name: str | None = None) -> None:
+        """One service, or all that there are."""
+        self.names = [known(name)] if name else installed_names()
+        self.missing: dict[str, str] = {}
+        self._gateway = internal()
+
+    def ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """The answers by service, to the same request for what is at `path` below `/internal` there.
+
+        Those that did not answer before are not asked again: each may take as long as the gateway would wait.
+        """
+        return self.ask_each(method, path, {name: request for name in self.names if name not in self.missing})
+
+    def ask_each(self, method: str, path: str, requests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """As `ask`, with a request for each service that is asked."""
+
+        def answer(name: str) -> Any:
+            try:
+                return self._gateway.call(method, f"/{name}/internal/{path}", **requests[name])
+            except Trouble as trouble:
+                return trouble
+
+        with ThreadPoolExecutor(len(requests) or 1) as threads:
+            answers = dict(zip(requests, threads.map(answer, requests), strict=True))
+        for name, it in answers.items():
+            self.missing.pop(name, None)
+            if isinstance(it, Trouble):
+                self.missing[name] = str(it)
+        return {name: it for name, it in answers.items() if name not in self.missing}
+
+    def complain(self, broker: str | None = None) -> None:
+        """At the end of a command, after what it has found out: end with what was missing, and with the broker's."""
+        words = [f"{name} does not answer: {it}" for name, it in self.missing.items()]
+        if words:
+            words.append("the others are shown" if len(words) < len(self.names) else "nothing can be shown")
+        if broker:
+            words.append(f"the broker is away ({broker}): what waits in an outbox leaves when it is back")
+        if words:
+            raise Trouble("; ".join(words))

@@ -1,48 +1,108 @@
 """`parked`: messages that a service could not handle, and what to do with them."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from chassis.service import installed
-from cli._system import internal
+from cli._system import Services, internal, known
 from local.trouble import Trouble
 
-app = typer.Typer(name="parked", help="Show and replay messages that could not be handled.", no_args_is_help=True)
+app = typer.Typer(name="parked", help="Show, replay and drop messages that could not be handled.", no_args_is_help=True)
+
+Service = Annotated[str, typer.Argument(help="Whose message it is, as `parked list` shows it.")]
+Key = Annotated[str, typer.Argument(help="As `parked list` shows it.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command("list")
-def show(
+def list_(
     service: Annotated[str | None, typer.Argument(help="One service; without it, all.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """The parked messages, oldest first. Later messages of the same key wait behind them."""
-    gateway = internal()
-    names = [_known(service)] if service else list(installed())
-    found = [{"service": name, **it} for name in names for it in gateway.call("GET", f"/{name}/internal/parked")]
+    """The parked messages, oldest first, up to 1000 of each service. Later messages of a key wait behind the first."""
+    services = Services(service)
+    found = [{"service": name, **it} for name, its in services.ask("GET", "parked").items() for it in its]
     if as_json:
-        return Console().print_json(json.dumps(found))
-    table = Table("service", "key", "type", "parked at", "reason")
-    for it in found:
-        table.add_row(it["service"], it["key"], it["type"] or "?", it["parked_at"], it["reason"])
-    Console().print(table if found else "No message is parked.")
+        Console().print_json(json.dumps(found))
+    elif found or not services.missing:
+        for it in found:
+            type_ = it["type"] or "unreadable"
+            typer.echo(f"{it['service']:12} {it['key']}  {type_:28} {it['parked_at']}  {it['reason']}")
+        if not found:
+            typer.echo("No message is parked.")
+    services.complain()
 
 
 @app.command()
-def replay(
-    service: str, key: str, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+def show(
+    service: Service,
+    which: Annotated[str, typer.Argument(help="A key, for the first message of it, or the id of a message.")],
+    as_json: Json = False,
 ) -> None:
+    """One message whole, with its body."""
+    found = _about(service, which)
+    if as_json:
+        return Console().print_json(json.dumps(found[0]))
+    for name, value in found[0].items():
+        typer.echo(f"{name:15}{_pretty(value) if name == 'body' else value}")
+    if len(found) > 1:
+        typer.echo(f"{len(found) - 1} wait behind it.")
+
+
+@app.command()
+def replay(service: Service, key: Key, as_json: Json = False) -> None:
     """Handle the parked messages of a key again, in order. Exit code 1 when one still fails."""
-    answer = internal().call("POST", f"/{_known(service)}/internal/parked/{key}/replay")
+    answer = internal().call("POST", _path(service, key, "replay"))
     if as_json:
         return Console().print_json(json.dumps(answer))
     Console().print(f"{answer['replayed']} replayed")
 
 
-def _known(service: str) -> str:
-    if service not in installed():
-        raise Trouble(f"there is no service {service}: {', '.join(installed())}")
-    return service
+@app.command()
+def drop(
+    service: Service,
+    key: Key,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take the first parked message of a key away for good. Those that wait behind it can be replayed then.
+
+    The service never does what the message said, and nobody sends it again.
+    """
+    first, *waiting = _about(service, key)
+    if first["key"] != key:
+        raise Trouble(f"{key} is the id of a message: its key is {first['key']}")
+    if not yes:
+        typer.confirm(f"Drop {_named(first)} for good? It failed with {first['reason']}", abort=True, err=True)
+    dropped = internal().call("POST", _path(service, key, "drop"), params={"id": first["id"]})
+    if as_json:
+        return Console().print_json(json.dumps(dropped))
+    typer.echo(f"dropped {_named(dropped)}: {dropped['body']}")
+    if waiting:
+        typer.echo(f"{len(waiting)} waited behind it; now: parked replay {service} {key}")
+
+
+def _about(service: str, which: str) -> Any:
+    """The parked messages with this key or id, at least one, the first first."""
+    found = internal().call("GET", f"/{known(service)}/internal/parked", params={"about": which})
+    if not found:
+        raise Trouble(f"{service} has no parked message with the key or id {which}")
+    return found
+
+
+def _path(service: str, key: str, action: str) -> str:
+    return f"/{known(service)}/internal/parked/{quote(key)}/{action}"
+
+
+def _named(message: Any) -> str:
+    return f"{message['type'] or 'an unreadable message'} {message['id']}"
+
+
+def _pretty(body: str) -> str:
+    try:
+        return "\n" + json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body

@@ -19,6 +19,7 @@ from local.server import Server
 @dataclass
 class JavaServer(Server):
     java_options: list[str] = field(default_factory=list)  # for the one that is recorded
+    properties: dict[str, str] = field(default_factory=dict)  # set beside its own, or in their place
 
     lock: ClassVar[Path]
     jvm: ClassVar[list[str]]
@@ -33,6 +34,10 @@ class JavaServer(Server):
     @abstractmethod
     def main(self) -> list[str]:
         """The class to run, and its arguments."""
+
+    def with_properties(self, text: str) -> str:
+        """The text of a properties file, in which the last of a name counts."""
+        return text + "".join(f"{name}={value}\n" for name, value in self.properties.items())
 
     def environment(self) -> dict[str, str]:
         foreign = ("JAVA_", "JDK_", f"{self.name.upper()}_")

@@ -88,7 +88,7 @@ class Kafka(JavaServer):
 
     def _write_properties(self, data: Path) -> None:
         text = _PROPERTIES.format(port=self.port, controller=self.controller_port, data=data)
-        self._properties.write_text(text)
+        self._properties.write_text(self.with_properties(text))
 
     def _format(self) -> None:
         unfinished = self.folder / "data.unfinished"

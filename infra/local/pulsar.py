@@ -105,7 +105,7 @@ class Pulsar(JavaServer):
         super().prepare()
         durable = "true" if self.durable else "false"
         properties = _PROPERTIES.format(port=self.port, web=self.web_port, durable=durable)
-        (self.folder / "standalone.conf").write_text(properties)
+        (self.folder / "standalone.conf").write_text(self.with_properties(properties))
         (self.folder / "log4j2.properties").write_text(_LOGGING)
 
     def main(self) -> list[str]:
@@ -139,3 +139,7 @@ class Pulsar(JavaServer):
     @property
     def url(self) -> str:
         return f"pulsar://{self.address}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.web_port}"

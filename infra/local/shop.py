@@ -88,6 +88,7 @@ class Shop:
             "BROKER": self.broker,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
             "PULSAR_URL": self.pulsar.url,
+            "PULSAR_ADMIN_URL": self.pulsar.admin_url,
             "DISCOVERY": "static",
             "SERVICE_KEY": self.service_key,
             "VALKEY_URL": self.valkey.url,

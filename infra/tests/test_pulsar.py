@@ -1,11 +1,14 @@
-"""Apache Pulsar from its jars: it serves on this machine alone, and what it took is there after kill -9."""
+"""Apache Pulsar from its jars: it serves on this machine alone, keeps what it took, and is asked how long."""
 
 import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import httpx
 import psutil
+import pytest
 
+from chassis.messaging.broker import TopicDiffers
 from chassis.messaging.message import Envelope
 from chassis.messaging.pulsar import PulsarBroker
 from local.pulsar import Pulsar
@@ -36,6 +39,24 @@ async def test_pulsar_gives_what_it_took_also_after_kill_9() -> None:
         assert _addresses(server) == {"127.0.0.1"}
         folder = server.folder
     assert not folder.exists()
+
+
+async def test_topics_whose_namespace_does_not_keep_them_as_it_should_are_refused() -> None:
+    with Pulsar.temporary() as server:
+        broker = PulsarBroker(server.url, server.admin_url)
+        await broker.prepare(["cups.events"])
+        await broker.prepare(["cups.events", "pots.events"])
+        policies = {"retention": {"retentionTimeInMinutes": 60, "retentionSizeInMB": 512}, "messageTTL": 3600}
+        async with httpx.AsyncClient(base_url=f"{server.admin_url}/admin/v2/namespaces/public/default") as admin:
+            assert [(await admin.post(policy, json=value)).status_code for policy, value in policies.items()] == [
+                204,
+                204,
+            ]
+        with pytest.raises(TopicDiffers) as refused:
+            await broker.prepare(["cups.events"])
+        for difference in ("Minutes 60, not 10080", "SizeInMB 512, not -1", "ttl_in_seconds 3600, not 0"):
+            assert difference in str(refused.value)
+        await broker.close()
 
 
 def _cup(body: bytes) -> Envelope:

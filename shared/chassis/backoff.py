@@ -2,6 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 async def wait(seconds: float, *events: asyncio.Event) -> None:
@@ -12,6 +16,19 @@ async def wait(seconds: float, *events: asyncio.Event) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """What the work returns, or None when the event is set before: then the work has been cancelled and has ended."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+    return None if working.cancelled() else working.result()
 
 
 class Backoff:

@@ -16,8 +16,10 @@ class Settings(BaseSettings):
     port: int = 8000
     broker: Literal["kafka", "pulsar", "memory"] = "kafka"
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    kafka_partitions: int = 4
     kafka_replicas: int = 1
     pulsar_url: str = "pulsar://127.0.0.1:6650"
+    pulsar_admin_url: str = "http://127.0.0.1:8080"
     celery_broker_url: str = "redis://127.0.0.1:6379/0"  # unused with the memory broker: tasks run in that process
     celery_visibility_seconds: int = 300  # a task that takes longer may run twice; one whose worker died is back then
     discovery: Literal["static", "dns"] = "static"

@@ -14,20 +14,20 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from chassis import metrics, tracing
-from chassis.backoff import Backoff
+from chassis.backoff import Backoff, unless, wait
 from chassis.database import Database
-from chassis.errors import Problem
 from chassis.failures import CONFLICT, away
 from chassis.logs import Trouble
 from chassis.messaging.broker import Broker, BrokerUnavailable
 from chassis.messaging.broker import Subscription as BrokerSubscription
 from chassis.messaging.message import Envelope, Message
-from chassis.statements import OUTBOX
+from chassis.parking import Parking
 from chassis.subscriptions import Subscriptions, load
 from chassis.work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 TRIES = 5
+LAG_SECONDS = 15
 
 _record = """
 WITH parked AS (
@@ -37,22 +37,10 @@ WITH parked AS (
 )
 SELECT (SELECT array_agg(id) FROM fresh) AS fresh, (SELECT array_agg(key) FROM parked) AS parked
 """
-_columns = [column for column in OUTBOX if column != "shard"]
-_park_key = "INSERT INTO parked_keys (consumer_group, key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-_park = f"""
-INSERT INTO parked_messages (consumer_group, reason, {", ".join(_columns)})
-VALUES ($1, $2, {", ".join(f"${number}" for number in range(3, len(_columns) + 3))})
-"""
 
 
 class Unreadable(Exception):
     """The message is not what its type promises."""
-
-
-class StillFails(Problem):
-    """A parked message was tried again and stays parked."""
-
-    status, code = 409, "still_fails"
 
 
 class Consumer:
@@ -60,6 +48,7 @@ class Consumer:
 
     def __init__(self, database: Database, broker: Broker, subscriptions: Subscriptions, batch: int) -> None:
         self.trouble = Trouble("the broker or the database of the consumer", logger, "not subscribed yet")
+        self.parking = Parking(database, self._handle_again)
         self._database, self._broker, self._on = database, broker, subscriptions
         self._group, self._limit = database.service, batch
 
@@ -68,7 +57,7 @@ class Consumer:
         while not stop.is_set():
             subscription = None
             try:
-                subscription = await self._broker.subscribe(self._on.topics, self._group)
+                subscription = await self._broker.subscribe(self._on.topics, self._group, self._on.start)
                 self.trouble.ends()
                 await self._consume(subscription, stop, backoff)
             except BrokerUnavailable as error:
@@ -78,31 +67,54 @@ class Consumer:
                 if subscription is not None:
                     await subscription.close()
 
+    async def lag(self) -> dict[str, int]:
+        """The messages that the group has not acknowledged yet, by topic. Raises BrokerUnavailable."""
+        return await self._broker.lag(self._on.topics, self._group) if self._on.topics else {}
+
     async def _consume(self, subscription: BrokerSubscription, stop: asyncio.Event, backoff: Backoff) -> None:
         while not stop.is_set():
-            receiving = asyncio.ensure_future(subscription.receive(self._limit))
-            stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if not receiving.done():
-                receiving.cancel()
-                await asyncio.wait({receiving})
+            batch = await unless(stop, subscription.receive(self._limit))
+            if batch is None:
                 return
-            batch = receiving.result()
-            while True:
-                try:
-                    await self.handle(batch)
-                    break
-                except Exception as error:
-                    if not (away(error) or isinstance(error, CONFLICT)):
-                        raise
+            handled = await unless(subscription.lost, self._handle_until_done(batch, stop, backoff))
+            if handled is None:
+                logger.warning("a batch took too long, and was undone: its messages go to another consumer")
+            elif not handled:
+                return
+            else:
+                await subscription.acknowledge()
+                self.trouble.ends()
+                backoff.reset()
+
+    async def _handle_until_done(self, batch: Sequence[Envelope], stop: asyncio.Event, backoff: Backoff) -> bool:
+        """Wait while the database is away. False: it was still away when the service was to stop."""
+        while True:
+            try:
+                await self.handle(batch)
+                return True
+            except Exception as error:
+                if not (away(error) or isinstance(error, CONFLICT)):
+                    raise
+                self.trouble.begins(error)
+                await backoff.pause(stop)
+                if stop.is_set():
+                    return False
+
+    async def measure(self, stop: asyncio.Event) -> None:
+        """Ask for the lag now and then. A consumer that waits for messages learns from it that the broker is away."""
+        away_for_me = False
+        while not stop.is_set():
+            await wait(LAG_SECONDS, stop)
+            try:
+                for topic, count in (await self._broker.lag(self._on.topics, self._group)).items():
+                    metrics.lag.labels(self._group, topic).set(count)
+                if away_for_me:
+                    self.trouble.ends()
+                away_for_me = False
+            except BrokerUnavailable as error:
+                if self.trouble.reason is None:
                     self.trouble.begins(error)
-                    await backoff.pause(stop)
-                    if stop.is_set():
-                        return
-            await subscription.acknowledge()
-            self.trouble.ends()
-            backoff.reset()
+                    away_for_me = True
 
     async def handle(self, batch: Sequence[Envelope]) -> None:
         """Apply a batch, each message once. Raises only when the database is away; nothing is lost then."""
@@ -141,7 +153,7 @@ class Consumer:
                 if envelope.id not in fresh:
                     metrics.duplicates.labels(self._group).inc()
                 elif envelope.key in parked:
-                    await self._keep(work, envelope, "waits behind an earlier message of its key")
+                    await self.parking.keep(work, envelope, "waits behind an earlier message of its key")
                 else:
                     mine.append((envelope, self._read(envelope)))
                 fresh.discard(envelope.id)
@@ -159,6 +171,9 @@ class Consumer:
             return self._on.by_type[envelope.type].type.model_validate_json(envelope.body)
         except ValidationError as error:
             raise Unreadable(f"{error.error_count()} fields do not fit: {error.errors(include_url=False)}") from error
+
+    async def _handle_again(self, work: UnitOfWork, envelope: Envelope) -> None:
+        await self.run_handlers(work, [(envelope, self._read(envelope))])
 
     async def run_handlers(self, work: UnitOfWork, messages: Sequence[tuple[Envelope, Message]]) -> None:
         """Load what all the messages need, then handle them one after another."""
@@ -187,52 +202,4 @@ class Consumer:
         async with self._database.work() as work:
             fresh, _ = await self._record(work, [envelope])
             if fresh:
-                await self._keep(work, envelope, repr(error))
-
-    async def _keep(self, work: UnitOfWork, envelope: Envelope, reason: str) -> None:
-        await work.execute(_park_key, self._group, envelope.key)
-        await work.execute(_park, self._group, reason, *(getattr(envelope, column) for column in _columns))
-
-    # What operators do with parked messages.
-
-    async def parked(self) -> list[dict[str, object]]:
-        """The parked messages, oldest first."""
-        sql = """
-            SELECT key, id, type, source, time, reason, parked_at, body
-            FROM parked_messages WHERE consumer_group = $1 ORDER BY position
-        """
-        async with self._database.work() as work:
-            rows = await work.execute(sql, self._group)
-        return [{**row, "body": row["body"].decode(errors="replace")} for row in rows]
-
-    async def replay(self, key: str) -> int:
-        """Handle the parked messages of a key in order, each in its own transaction. Stops at one that still fails."""
-        replayed = 0
-        try:
-            while await self._replay_first(key):
-                replayed += 1
-        except Exception as error:
-            if away(error) or isinstance(error, CONFLICT):
-                raise
-            raise StillFails(f"{replayed} were replayed, then: {error!r}", replayed=replayed) from error
-        return replayed
-
-    async def _replay_first(self, key: str) -> bool:
-        lock = "SELECT key FROM parked_keys WHERE consumer_group = $1 AND key = $2 FOR UPDATE"
-        take = f"""
-            DELETE FROM parked_messages WHERE position = (
-                SELECT min(position) FROM parked_messages WHERE consumer_group = $1 AND key = $2
-            ) RETURNING {", ".join(_columns)}
-        """
-        free = """
-            DELETE FROM parked_keys k WHERE consumer_group = $1 AND key = $2 AND NOT EXISTS
-            (SELECT FROM parked_messages m WHERE m.consumer_group = k.consumer_group AND m.key = k.key)
-        """
-        async with self._database.work() as work:
-            if not await work.execute(lock, self._group, key):
-                return False
-            if taken := await work.execute(take, self._group, key):
-                envelope = Envelope(**dict(taken[0]))
-                await self.run_handlers(work, [(envelope, self._read(envelope))])
-            await work.execute(free, self._group, key)
-            return bool(taken)
+                await self.parking.keep(work, envelope, repr(error))

@@ -7,12 +7,13 @@ from datetime import timedelta
 from chassis.backoff import wait
 from chassis.database import Database
 from chassis.failures import CONFLICT, away
+from chassis.messaging.broker import RETENTION
 from chassis.work import UnitOfWork
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 3600
 CHUNK = 5000
-INBOX_DAYS = 8  # a day longer than the broker keeps messages
+INBOX_DAYS = RETENTION.days + 1  # a group may be set back as far as the broker remembers
 ANSWERS_HOURS = 24
 HISTORY_DAYS = 7
 

@@ -22,8 +22,10 @@ from chassis.due import Sweeper
 from chassis.failures import away
 from chassis.history import keep_short
 from chassis.logs import Trouble
-from chassis.messaging.broker import Broker
+from chassis.messaging.broker import Broker, BrokerUnavailable
 from chassis.messaging.kafka import KafkaBroker
+from chassis.messaging.memory import MemoryBroker
+from chassis.messaging.message import announced_by
 from chassis.migrate import migrate
 from chassis.operations import operations
 from chassis.outbox import Relay
@@ -55,7 +57,7 @@ class Instance:
     def __init__(self, service: Service, settings: Settings, broker: Broker | None = None) -> None:
         self.service, self.settings = service, settings
         self.database = Database(service.name, settings)
-        self.broker = broker or _connection(service, settings)
+        self.broker = broker or connection(service, settings)
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
         self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient(verify=_trusted()))
         self.stop = self.runtime.stop
@@ -67,6 +69,7 @@ class Instance:
         self.database.tasks, self.database.wake = service.tasks.bodies, self.tasks.wake
         self.relay: Relay | None = None
         self._schema = Trouble("the database to migrate", logger, "not migrated yet")
+        self._topics = Trouble("the broker that is to have the topics", logger)
         self._relay_stop = asyncio.Event()
 
     def _performer(self) -> Performer:
@@ -111,9 +114,11 @@ class Instance:
     async def _run_parts(self, parts: asyncio.TaskGroup, role: str, serving: asyncio.Task[None]) -> None:
         """Publishing ends last, so that what the others committed leaves in this life."""
         working: list[Coroutine[Any, Any, None]] = []
+        if role in ("consumer", "relay", "all"):
+            working.append(self._prepare())
         if role in ("consumer", "all"):
             if self.service.subscriptions.by_type:
-                working.append(self.consumer.run(self.stop))
+                working += [self.consumer.run(self.stop), self.consumer.measure(self.stop)]
             working += [sweeper.run(self.stop) for sweeper in self.sweepers]
             working.append(keep_short(self.database, self.stop))
         if role in ("worker", "all"):
@@ -137,6 +142,18 @@ class Instance:
         server.should_exit = True
         await serving
 
+    async def _prepare(self) -> None:
+        """Topics that are not as the contracts want them end the process; a broker that is away is waited for."""
+        topics = announced_by(self.service.name) | set(self.service.subscriptions.topics)
+        backoff = Backoff()
+        while not self.stop.is_set():
+            try:
+                await self.broker.prepare(sorted(topics))
+                return self._topics.ends()
+            except BrokerUnavailable as error:
+                self._topics.begins(error)
+                await backoff.pause(self.stop)
+
     async def _migrate(self) -> None:
         backoff = Backoff()
         while not self.stop.is_set():
@@ -150,12 +167,16 @@ class Instance:
                 await backoff.pause(self.stop)
 
 
-def _connection(service: Service, settings: Settings) -> Broker:
+def connection(service: Service, settings: Settings) -> Broker:
+    """To the broker that the settings name. The memory broker is one for all that run in a process."""
+    if settings.broker == "memory":
+        return MemoryBroker()
     if settings.broker == "pulsar":
         from chassis.messaging.pulsar import PulsarBroker  # brings a library that others need not load
 
-        return PulsarBroker(settings.pulsar_url)
-    return KafkaBroker(settings.kafka_bootstrap_servers, service.name, settings.kafka_replicas)
+        return PulsarBroker(settings.pulsar_url, settings.pulsar_admin_url)
+    servers, partitions, replicas = settings.kafka_bootstrap_servers, settings.kafka_partitions, settings.kafka_replicas
+    return KafkaBroker(servers, service.name, partitions, replicas)
 
 
 def _away(error: BaseException | None) -> bool:

@@ -9,4 +9,5 @@ duplicates = Counter("messages_duplicate", "Messages that had been handled befor
 parked = Counter("messages_parked", "Messages that could not be handled", ["service", "type"])
 tasks = Histogram("task_seconds", "Tasks run", ["service", "task", "outcome"])
 published = Counter("messages_published", "Messages handed to the broker", ["service"])
+lag = Gauge("messages_lag", "Messages that wait to be handled", ["service", "topic"])
 outbox_age = Gauge("outbox_age_seconds", "Age of the oldest message published last", ["service"])

@@ -6,12 +6,15 @@ import errno
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 
 import uvloop
 from pydantic import ValidationError
 
 from chassis import logs
-from chassis.instance import ROLES, STOP_SECONDS, Instance
+from chassis.instance import ROLES, STOP_SECONDS, Instance, connection
+from chassis.messaging.broker import BrokerUnavailable, GroupActive, TopicDiffers
 from chassis.messaging.memory import MemoryBroker
 from chassis.service import Service, installed, installed_names
 
@@ -35,29 +38,69 @@ async def run(services: Sequence[Service], role: str) -> None:
             group.create_task(instance.run(role))
 
 
+async def rewind(service: Service, moment: datetime) -> str:
+    """Let a service that is stopped handle again what it subscribes to, from a moment on. Returns what became of it."""
+    broker = connection(service, service.settings.of(service.name))
+    try:
+        await broker.rewind(service.subscriptions.topics, service.name, moment)
+    except (BrokerUnavailable, GroupActive, NotImplementedError, TopicDiffers) as error:
+        sys.exit(f"run: {service.name} is where it was: {error}")
+    finally:
+        await broker.close()
+    return f"run: {service.name} goes on with the messages from {moment.isoformat()} on\n"
+
+
 def main() -> None:
     """The command `run`."""
-    parser = argparse.ArgumentParser(prog="run", description="Run a service in a role.")
-    parser.add_argument("service", choices=[*installed_names(), "all"], help="`all`: every service in this one process")
-    parser.add_argument("role", choices=ROLES, help="`all`: first migrate, then everything else")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     names = [] if arguments.service == "all" else [arguments.service]
     services = list(installed(*names).values())
     try:
         settings = services[0].settings.of(services[0].name)
         logs.configure(settings.log_level, settings.log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(services, arguments.role))
+            if arguments.to:
+                sys.stdout.write(runner.run(rewind(services[0], arguments.to)))
+            else:
+                runner.run(run(services, arguments.role))
     except ValidationError as error:
         unfit = ", ".join(f"{str(it['loc'][0]).upper()}: {it['msg']}" for it in error.errors())
         sys.exit(f"run: the settings of {arguments.service} do not fit: {unfit}")
     except asyncio.CancelledError:
         sys.exit("run: stopped before everything was finished; nothing that was accepted is lost")
     except ExceptionGroup as group:
-        busy, rest = group.split(lambda error: isinstance(error, OSError) and error.errno == errno.EADDRINUSE)
-        if busy is None or rest is not None:
-            raise
-        sys.exit(f"run: {arguments.service}: port {settings.port} is taken by another program")
+        sys.exit(f"run: {arguments.service}: {_reason(group, settings.port)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run", description="Run a service in a role, or set a stopped one back.")
+    parser.add_argument("service", choices=[*installed_names(), "all"], help="`all`: every service in this one process")
+    parser.add_argument("role", choices=[*ROLES, "rewind"], help="`all`: first migrate, then everything else")
+    parser.add_argument("--to", type=_moment, metavar="TIME", help="for `rewind`, as 2026-11-24T10:00:00Z")
+    arguments = parser.parse_args()
+    if (arguments.role == "rewind") != bool(arguments.to) or (arguments.to and arguments.service == "all"):
+        parser.error("the role rewind is for one service and needs --to TIME, and no other role does")
+    return arguments
+
+
+def _moment(text: str) -> datetime:
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    raise argparse.ArgumentTypeError(f"{text} is no time with a zone, as 2026-11-24T10:00:00Z is")
+
+
+def _reason(error: BaseException, port: int) -> str:
+    """A line for what an operator is to mend. Anything else is raised again."""
+    if isinstance(error, ExceptionGroup):
+        reasons = [_reason(it, port) for it in error.exceptions]
+        return reasons[0]
+    if isinstance(error, TopicDiffers):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken by another program"
+    raise error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from typing import Any
 
 from alembic import op
+from sqlalchemy import text
 
 VERSION_1 = """
 CREATE TABLE outbox (
@@ -74,6 +75,31 @@ CREATE INDEX ON idempotency_keys USING brin (created_at);
 def upgrade_v1() -> None:
     """Outbox with history, inbox, parked messages, idempotency keys."""
     script(VERSION_1)
+
+
+_PARTITIONS = """
+SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'outbox_history'::regclass
+"""
+
+
+def upgrade_v2() -> None:
+    """Published messages are found by their correlation, and by when they were published: for traces and the tail.
+
+    In a database that is in use it is a revision of its own: partitions with rows get their index outside of it.
+    """
+    context = op.get_context()
+    partitions = ["outbox_history_rest"]  # the one that is known when there is no database to ask
+    if not context.as_sql:
+        database = op.get_bind()
+        found = database.scalars(text(_PARTITIONS)).all()
+        partitions = [it for it in found if database.scalar(text(f"SELECT EXISTS (SELECT FROM {it})"))]
+    for column in ("correlation_id", "published_at"):
+        for partition in partitions:
+            index_concurrently(f"{partition}_by_{column}", f"{partition} ({column})")
+        op.execute(
+            "-- squawk-ignore require-concurrent-index-creation\n"  # it takes in those, and the others are empty
+            f"CREATE INDEX outbox_history_by_{column} ON outbox_history ({column})"
+        )
 
 
 def script(sql: str) -> None:

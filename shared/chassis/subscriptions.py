@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from chassis.messaging.broker import Start
 from chassis.messaging.message import Message
 from chassis.tables import Table
 from chassis.work import UnitOfWork
@@ -18,8 +19,11 @@ class Rows:
 
     table: type[Table]
     column: str
-    values: Callable[[Any, UnitOfWork], Iterable[Any]]
+    source: str | Callable[[Any, UnitOfWork], Iterable[Any]]  # a field of the message, or what makes values of it
     lock: bool = True
+
+    def values(self, message: Message, work: UnitOfWork) -> Iterable[Any]:
+        return [getattr(message, self.source)] if isinstance(self.source, str) else self.source(message, work)
 
 
 def rows(table: type[Table], *, lock: bool = True, **by: str | Callable[[Any, UnitOfWork], Iterable[Any]]) -> Rows:
@@ -28,8 +32,6 @@ def rows(table: type[Table], *, lock: bool = True, **by: str | Callable[[Any, Un
     Without `lock` they are there to be read: many transactions may have them at once.
     """
     ((column, source),) = by.items()
-    if isinstance(source, str):
-        return Rows(table, column, lambda message, _: [getattr(message, source)], lock)
     return Rows(table, column, source, lock)
 
 
@@ -59,7 +61,9 @@ class Subscription:
 class Subscriptions:
     """`on = Subscriptions()`, then `@on(StockReserved, needs=…)` over a plain function of message and work."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Start = Start.BEGINNING) -> None:
+        """`start`: where the service begins to read when it is new."""
+        self.start = start
         self.by_type: dict[str, Subscription] = {}
 
     def __call__(self, *types: type[M], needs: Rows | Sequence[Rows] = ()) -> Callable[[Handler[M]], Handler[M]]:

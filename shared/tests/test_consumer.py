@@ -2,23 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from chassis import consumer
 from chassis.consumer import Consumer
+from chassis.messaging.broker import BrokerUnavailable, Start, Subscription
 from chassis.messaging.memory import MemoryBroker
 from chassis.messaging.message import Envelope
-from chassis.testing import Launched
+from chassis.testing import Launch, Launched
 from chassis.work import UnitOfWork
+from ledger.between import Between, BetweenSubscription
+from ledger.faults import database_away, until_waiting
 from ledger.handlers import Outside
+from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
 from ledger.models import Account
 from ledger.waiting import until
@@ -208,27 +211,6 @@ async def test_a_real_deadlock_ends_with_both_applied(ledger: Launched) -> None:
     assert {account.id: account.balance for account in await ledger.rows(Account)} == {"a": 102, "b": 2}
 
 
-async def until_waiting(work: UnitOfWork) -> None:
-    """Until somebody waits for a lock that this work holds."""
-    waiting = "SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    while not await work.read(waiting):
-        await work.read("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")
-
-
-@asynccontextmanager
-async def database_away(ledger: Launched) -> AsyncIterator[None]:
-    url = ledger.instance.settings.database_url
-    name = urlsplit(url).path.strip("/")
-    admin = await asyncpg.connect(urlsplit(url)._replace(path="/postgres").geturl())
-    try:
-        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
-        yield
-    finally:
-        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        await admin.close()
-
-
 async def test_while_its_database_is_away_it_waits_says_so_once_and_goes_on(
     ledger: Launched, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,3 +249,71 @@ async def test_a_message_may_be_published_before_its_group_has_joined() -> None:
     assert not publishing.done()
     await subscription.acknowledge()
     await publishing
+
+
+class Moving(BetweenSubscription):
+    """Its partitions are taken away when `lost` is set, and come back with `back`."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        super().__init__(subscription)
+        self.back = asyncio.Event()
+        self.back.set()
+
+    async def receive(self, limit: int) -> list[Envelope]:
+        await self.back.wait()
+        self.lost.clear()
+        return await super().receive(limit)
+
+
+class Rebalancing(Between):
+    moving: Moving
+
+    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+        self.moving = Moving(await super().subscribe(topics, group, start))
+        return self.moving
+
+
+async def test_a_batch_that_is_lost_leaves_nothing_in_flight(launch: Launch) -> None:
+    broker = Rebalancing(MemoryBroker())
+    ledger = await launch(service, broker=broker)
+    await ledger.send(*bookings(("a", 1)))
+    async with ledger.instance.database.work() as work:
+        await work.execute("SELECT FROM accounts WHERE id = 'a' FOR UPDATE")
+        sending = asyncio.create_task(ledger.send(*bookings(("a", 2))))
+        await until_waiting(work)
+        broker.moving.back.clear()
+        broker.moving.lost.set()
+
+        async def nobody_waits() -> bool:
+            return not await work.read("SELECT FROM pg_locks WHERE NOT granted")
+
+        await until(nobody_waits)
+        assert len(await work.read("SELECT FROM inbox")) == 1
+    assert await histories(ledger) == {"a": [1]}
+    broker.moving.back.set()
+    await sending
+    assert await histories(ledger) == {"a": [1, 2]}
+
+
+class Unanswering(MemoryBroker):
+    """Does not tell the lag the first times it is asked."""
+
+    asked = 0
+
+    async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:
+        self.asked += 1
+        if self.asked < 4:
+            raise BrokerUnavailable("no answer")
+        return dict.fromkeys(topics, 7)
+
+
+async def test_a_consumer_tells_its_lag_and_says_once_that_its_broker_does_not_answer(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(consumer, "LAG_SECONDS", 0.02)
+    broker = Unanswering()
+    await launch(service, broker=broker)
+    await until(lambda: REGISTRY.get_sample_value("messages_lag", {"service": "ledger", "topic": Book.topic}) == 7)
+    said = [it.getMessage() for it in caplog.records if "of the consumer" in it.getMessage()]
+    assert [text.split(" of the consumer ")[1] for text in said] == ["is away; waiting for it", "is back"]
+    assert broker.asked >= 4

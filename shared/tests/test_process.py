@@ -1,19 +1,27 @@
 """`run SERVICE ROLE` as a process: one line for what is wrong, any order of start, and a quick end."""
 
 import asyncio
+import json
 import os
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
 import pytest
 
 from chassis.auth import service_token
+from chassis.messaging.kafka import KafkaBroker
+from chassis.messaging.message import Envelope
+from chassis.tables import new_id
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from ledger.main import service
+from ledger.messages import Book
 from ledger.process import RUN, running
 from ledger.waiting import until
 from local.kafka import Kafka
@@ -126,3 +134,71 @@ async def test_the_role_migrate_ends_by_itself(tmp_path: Path) -> None:
     url = await empty_database(service)
     code, _ = await last_words(tmp_path, RUN[0], "ledger", "migrate", DATABASE_URL=url, BROKER="memory")
     assert code == 0
+
+
+@pytest.mark.xdist_group("kafka")
+async def test_a_topic_that_differs_ends_the_process_with_one_line(kafka: Kafka, tmp_path: Path) -> None:
+    url = await empty_database(service)
+    await KafkaBroker(kafka.address, "test").prepare([Book.topic])
+    settings = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": kafka.address, "KAFKA_PARTITIONS": "6"}
+    code, lines = await last_words(tmp_path, *RUN, **settings)
+    assert code == 1
+    assert lines[-1].startswith(f"run: ledger: the topic {Book.topic} has partitions 4, not 6. ")
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.xdist_group("kafka")
+async def test_a_stopped_service_can_be_set_back_and_nothing_happens_twice(kafka: Kafka, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": await empty_database(service), "KAFKA_BOOTSTRAP_SERVERS": kafka.address}
+    broker, account = KafkaBroker(kafka.address, "test"), f"set back {free_port()}"
+    back = (RUN[0], "ledger", "rewind", "--to", "2026-01-01T00:00:00Z")
+    async with running(tmp_path, *RUN, **settings) as ledger:
+        await ledger.until("/readyz")
+        await broker.publish([_booking(account, number) for number in range(3)])
+        await until(lambda: _has(settings["DATABASE_URL"], account, [0, 1, 2]))
+        code, (line,) = await last_words(tmp_path, *back, **settings)
+        assert (code, line.startswith("run: ledger is where it was: the group has members")) == (1, True)
+        await ledger.stop()
+    code, (line,) = await last_words(tmp_path, *back, **settings)
+    assert (code, line) == (0, "run: ledger goes on with the messages from 2026-01-01T00:00:00+00:00 on")
+    assert (await broker.lag([Book.topic], "ledger"))[Book.topic] >= 3
+    async with running(tmp_path, *RUN, **settings) as ledger:
+        await ledger.until("/readyz")
+        await broker.publish([_booking(account, 3)])
+        await until(lambda: _has(settings["DATABASE_URL"], account, [0, 1, 2, 3]))
+        metrics = await ledger.get("/metrics")
+        assert metrics is not None
+        assert sum(float(it) for it in re.findall(r"^messages_duplicate_total.* (.*)", metrics.text, re.M)) >= 3
+    await broker.close()
+
+
+def _booking(account: str, number: int) -> Envelope:
+    book, id = Book(account=account, number=number), new_id()
+    return Envelope(
+        book.topic, book.key, id, book.wire_type, "test", datetime.now(UTC), book.model_dump_json().encode(), ""
+    )
+
+
+async def _has(url: str, account: str, history: list[int]) -> bool:
+    connection = await asyncpg.connect(url)
+    found = await connection.fetchval("SELECT history FROM accounts WHERE id = $1", account)
+    await connection.close()
+    return found is not None and json.loads(found) == history
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("ledger", "rewind"), "--to"),
+        (("all", "rewind", "--to", "2026-01-01T00:00:00Z"), "one service"),
+        (("ledger", "consumer", "--to", "2026-01-01T00:00:00Z"), "--to"),
+        (("ledger", "rewind", "--to", "2026-01-01T00:00:00"), "no time with a zone"),
+        (("ledger", "rewind", "--to", "yesterday"), "no time with a zone"),
+    ],
+)
+async def test_a_moment_to_set_back_to_has_a_service_and_a_zone(
+    tmp_path: Path, arguments: tuple[str, ...], word: str
+) -> None:
+    code, lines = await last_words(tmp_path, RUN[0], *arguments)
+    assert code == 2
+    assert word in lines[-1]

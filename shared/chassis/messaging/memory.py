@@ -3,7 +3,9 @@
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from chassis.messaging.broker import Start
 from chassis.messaging.message import Envelope
 
 Delivery = tuple[Envelope, asyncio.Future[None]]
@@ -18,6 +20,9 @@ class MemoryBroker:
         for group, topics in (groups or {}).items():
             self._place(topics, group)
 
+    async def prepare(self, topics: Sequence[str]) -> None:
+        """A topic is there when somebody names it."""
+
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         deliveries = []
         for envelope in envelopes:
@@ -28,7 +33,10 @@ class MemoryBroker:
         if deliveries:
             await asyncio.wait(deliveries)
 
-    async def subscribe(self, topics: Sequence[str], group: str) -> "MemorySubscription":
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING
+    ) -> "MemorySubscription":
+        """It keeps no history: a group begins now, wherever it would like to."""
         subscription = self._place(topics, group)
         if not subscription.closed:
             raise ValueError(f"the memory broker has one consumer per group, and {group} has joined already")
@@ -42,6 +50,13 @@ class MemoryBroker:
             self._groups[topic][group] = subscription
         return subscription
 
+    async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:
+        groups = {topic: self._groups[topic].get(group) for topic in topics}
+        return {topic: subscription.waiting(topic) if subscription else 0 for topic, subscription in groups.items()}
+
+    async def rewind(self, topics: Sequence[str], group: str, moment: datetime) -> None:
+        raise NotImplementedError("the memory broker keeps no history to go back to")
+
     async def close(self) -> None:
         """Nothing is held open."""
 
@@ -51,6 +66,7 @@ class MemorySubscription:
 
     def __init__(self) -> None:
         self.closed = True
+        self.lost = asyncio.Event()  # never: there is nobody else
         self._waiting: deque[Delivery] = deque()
         self._received: list[Delivery] = []
         self._arrived = asyncio.Event()
@@ -59,8 +75,11 @@ class MemorySubscription:
         self._waiting.append((envelope, acknowledged))
         self._arrived.set()
 
+    def waiting(self, topic: str) -> int:
+        return sum(envelope.topic == topic for envelope, _ in (*self._waiting, *self._received))
+
     async def receive(self, limit: int) -> list[Envelope]:
-        while not self._waiting:
+        while not (self._waiting or self._received):
             self._arrived.clear()
             await self._arrived.wait()
         while self._waiting and len(self._received) < limit:

@@ -47,6 +47,15 @@ class Event(Message):
     kind = "events"
 
 
+def announced_by(service: str) -> set[str]:
+    """The topics of a service: those of its contracts that are imported here."""
+
+    def below(kind: type[Message]) -> set[str]:
+        return {kind.topic}.union(*map(below, kind.__subclasses__()))
+
+    return {topic for topic in below(Message) if topic.startswith(f"{service}.")}
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A message on its way: CloudEvents 1.0 attributes, the trace, and the body as JSON bytes."""

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from chassis.instance import Instance
-from chassis.messaging.broker import Broker, Subscription
+from chassis.messaging.broker import Start
 from chassis.messaging.kafka import KafkaBroker
+from chassis.messaging.kafka.group import KafkaSubscription
 from chassis.messaging.message import Envelope
 from ledger.main import service
 
@@ -22,11 +23,12 @@ AFTER_ACKNOWLEDGE = "after acknowledge"  # what is acknowledged has been committ
 POINTS = [BEFORE_PUBLISH, AFTER_PUBLISH, BEFORE_ACKNOWLEDGE, AFTER_ACKNOWLEDGE]
 
 
-class Dying:
+class Dying(KafkaBroker):
     """A broker that is the end of its process."""
 
-    def __init__(self, broker: Broker, point: str) -> None:
-        self._broker, self._point, self._left = broker, point, 3
+    def __init__(self, servers: str, point: str) -> None:
+        super().__init__(servers, "dying")
+        self._point, self._left = point, 3
 
     def reach(self, point: str) -> None:
         self._left -= point == self._point
@@ -35,33 +37,23 @@ class Dying:
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         self.reach(BEFORE_PUBLISH)
-        await self._broker.publish(envelopes)
+        await super().publish(envelopes)
         self.reach(AFTER_PUBLISH)
 
-    async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
-        return DyingSubscription(await self._broker.subscribe(topics, group), self)
+    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> KafkaSubscription:
+        subscription = await super().subscribe(topics, group, start)
+        acknowledge = subscription.acknowledge
 
-    async def close(self) -> None:
-        await self._broker.close()
+        async def acknowledge_and_die() -> None:
+            self.reach(BEFORE_ACKNOWLEDGE)
+            await acknowledge()
+            self.reach(AFTER_ACKNOWLEDGE)
 
-
-class DyingSubscription:
-    def __init__(self, subscription: Subscription, dying: Dying) -> None:
-        self._subscription, self._dying = subscription, dying
-
-    async def receive(self, limit: int) -> list[Envelope]:
-        return await self._subscription.receive(limit)
-
-    async def acknowledge(self) -> None:
-        self._dying.reach(BEFORE_ACKNOWLEDGE)
-        await self._subscription.acknowledge()
-        self._dying.reach(AFTER_ACKNOWLEDGE)
-
-    async def close(self) -> None:
-        await self._subscription.close()
+        subscription.acknowledge = acknowledge_and_die  # type: ignore[method-assign]
+        return subscription
 
 
 if __name__ == "__main__":
     settings = service.settings.of(service.name)
-    broker = Dying(KafkaBroker(settings.kafka_bootstrap_servers, service.name), sys.argv[1])
+    broker = Dying(settings.kafka_bootstrap_servers, sys.argv[1])
     asyncio.run(Instance(service, settings, broker).run("all"))

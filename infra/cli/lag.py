@@ -1,0 +1,41 @@
+"""`lag`: how far behind each service is, and what has not left it yet."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli._system import Services
+
+app = typer.Typer()
+
+
+@app.command()
+def lag(
+    service: Annotated[str | None, typer.Argument(help="One service; without it, all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show how many messages of each topic a service has not handled yet, and how many wait in its outbox."""
+    services = Services(service)
+    found = services.ask("GET", "lag")
+    if as_json:
+        Console().print_json(json.dumps(found))
+    elif found:
+        Console().print(_table(found))
+    services.complain(next((it["trouble"] for it in found.values() if it["trouble"]), None))
+
+
+def _table(found: dict[str, Any]) -> Table:
+    table = Table("service", "topic", "behind", "in outbox", "oldest")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    table.columns[1].no_wrap = True
+    for name, it in found.items():
+        topics = {"?": "?"} if it["topics"] is None else it["topics"] or {"-": "-"}
+        seconds = it["outbox"]["oldest_seconds"]
+        outbox = (str(it["outbox"]["messages"]), "" if seconds is None else f"{seconds:.1f} s")
+        for number, (topic, behind) in enumerate(topics.items()):
+            table.add_row(*((name, topic, str(behind), *outbox) if number == 0 else ("", topic, str(behind))))
+    return table
