@@ -1,32 +1,20 @@
-"""Writes the files that follow from the code; with `--check` it says which of them are out of date."""
+"""Writes the files that follow from the code; with `--check` it says which of them are out of date.
+
+Neither goes on when a contract has changed in a way that is not additive, or does not serve its consumers.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.openapi import document
+from aggregator.openapi import document as openapi
+from tools import contracts, pages
 from tools import map as chart
+from tools.asyncapi import document as asyncapi
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- The map: written by `make generated`. -->", "<!-- End of the map. -->"
-
-MAP = """# The map
-
-Written by `make generated` from contracts, subscriptions and imports. A solid arrow is a command, a dotted one an
-event, a thick one a call over HTTP; boxes are layers.
-
-{diagram}
-
-## Messages
-
-{messages}
-"""
-
-
-def map_page() -> str:
-    return MAP.format(diagram=chart.diagram(), messages=chart.catalogue())
 
 
 def readme() -> str:
@@ -39,27 +27,34 @@ def readme() -> str:
     return f"{before}{BEGIN}\n\n{chart.diagram()}\n\n{chart.services()}\n\n{END}{after}"
 
 
-def openapi() -> str:
-    """The public API, as its service serves it."""
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
-
-
-FILES: dict[str, Callable[[], str]] = {"docs/map.md": map_page, "docs/openapi.json": openapi, "README.md": readme}
+def written() -> dict[str, str]:
+    """Every generated file by its path, as it should be."""
+    return {
+        "README.md": readme(),
+        "docs/map.md": pages.map_page(),
+        "docs/messages.md": pages.messages_page(),
+        "docs/asyncapi.json": json.dumps(asyncapi(), indent=2, ensure_ascii=False) + "\n",
+        "docs/openapi.json": json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n",
+        **contracts.files(),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    stale = []
-    for name, made in FILES.items():
-        path, text = ROOT / name, made()
-        if not path.exists() or path.read_text() != text:
-            stale.append(name)
-            if not check:
-                path.write_text(text)
-    if check and stale:
-        sys.exit(f"out of date: {', '.join(stale)}; run `make generated`")
+    if wrong := contracts.wrong():
+        sys.exit("\n".join(wrong))
+    files = written()
+    schemas = {path.relative_to(ROOT).as_posix() for path in (ROOT / contracts.FOLDER).glob("*.json")}
+    gone = schemas - files.keys()
+    stale = {name for name, text in files.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text}
+    if check and (stale or gone):
+        sys.exit(f"out of date: {', '.join(sorted(stale | gone))}; run `make generated`")
+    for name in stale:
+        (ROOT / name).write_text(files[name])
+    for name in gone:
+        (ROOT / name).unlink()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,7 @@ def owner_of(message: type[Message]) -> str:
     return message.wire_type.partition(".")[0]
 
 
+@cache
 def senders() -> dict[str, list[str]]:
     """The services whose source names a command of another one."""
     found = defaultdict(list)
@@ -48,6 +50,13 @@ def names_in(service: str) -> set[str]:
 
 def listeners(message: type[Message]) -> list[str]:
     return [name for name, service in installed().items() if message.wire_type in service.subscriptions.by_type]
+
+
+def ends(message: type[Message]) -> tuple[list[str], list[str]]:
+    """Who sends a message to others, and who handles it."""
+    if issubclass(message, Command):
+        return [who for who in senders()[message.__name__] if who != owner_of(message)], [owner_of(message)]
+    return [owner_of(message)], listeners(message)
 
 
 def edges() -> Iterator[tuple[str, str, str, str]]:
@@ -91,17 +100,4 @@ def services() -> str:
         obeys, announces = (", ".join(it.__name__ for it in messages(kind, api.name)) for kind in (Command, Event))
         owns = str(contract(api.name).__doc__).partition(": ")[2].partition(". ")[0]
         lines.append(f"| {api.name} | {api.layer.name.lower()} | {owns} | {obeys} | {announces} |")
-    return "\n".join(lines)
-
-
-def catalogue() -> str:
-    """The table of messages."""
-    sent = senders()
-    lines = ["| message | from | to | says |", "|---|---|---|---|"]
-    for service in by_layer():
-        for it in [*messages(Command, service.name), *messages(Event, service.name)]:
-            others = [who for who in sent[it.__name__] if who != service.name]
-            source, target = (others, [service.name]) if issubclass(it, Command) else ([service.name], listeners(it))
-            says = " ".join(str(it.__doc__).split())
-            lines.append(f"| `{it.wire_type}` | {', '.join(source)} | {', '.join(target)} | {says} |")
     return "\n".join(lines)

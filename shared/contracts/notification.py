@@ -43,7 +43,7 @@ class NotificationSent(Event, wire_type="notification.notification_sent.v1", key
 
     user_id: UUID
     cause_id: UUID
-    template: Template
+    template: str  # a Template, perhaps one that its reader does not know yet
 
 
 class NotificationDropped(Event, wire_type="notification.notification_dropped.v1", key="user_id"):
@@ -51,7 +51,7 @@ class NotificationDropped(Event, wire_type="notification.notification_dropped.v1
 
     user_id: UUID
     cause_id: UUID
-    template: Template
+    template: str
     reason: str
 
 
