@@ -6,31 +6,33 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from chassis import outbox
 from chassis.database import Database
-from chassis.messaging.broker import BrokerUnavailable, Subscription
+from chassis.messaging.broker import BrokerUnavailable
+from chassis.messaging.memory import MemoryBroker
 from chassis.messaging.message import Envelope
-from chassis.outbox import LOCKS, Relay
+from chassis.outbox import Relay
 from chassis.statements import SHARDS
-from chassis.testing import SERVICE_KEY, empty_database
-from ledger.main import service
+from ledger import relays
+from ledger.between import Between
 from ledger.messages import Booked
-from ledger.models import Account
+from ledger.relays import book, counts, cut_a_connection, open_accounts, relaying, until_empty, until_shares
 from ledger.waiting import until
 
 CUTS = 3
 KEYS = [f"key {number}" for number in range(7)]
 
 
-class Recorder:
+class Recorder(Between):
     """A broker that remembers, with the pauses and failures of a real one."""
 
     def __init__(self) -> None:
+        super().__init__(MemoryBroker())
         self.published: list[Envelope] = []
         self.away = False
         self.calls = 0
@@ -46,12 +48,6 @@ class Recorder:
             if random.random() < 0.05:
                 await asyncio.sleep(0.002)
 
-    async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-
     def numbers(self) -> dict[str, list[int]]:
         """Of each key, in the order of their first coming: a group's inbox drops what comes again."""
         found: dict[str, dict[int, None]] = defaultdict(dict)
@@ -62,86 +58,8 @@ class Recorder:
 
 @pytest.fixture
 async def databases() -> AsyncIterator[Callable[[], Database]]:
-    """Each as another process would have it."""
-    url = await empty_database(service)
-    async with AsyncExitStack() as stack:
-
-        def another() -> Database:
-            settings = service.settings.of("ledger", database_url=url, service_key=SERVICE_KEY, database_pool_size=2)
-            database = Database("ledger", settings)
-            stack.push_async_callback(database.close)
-            return database
-
+    async with relays.databases() as another:
         yield another
-
-
-@asynccontextmanager
-async def relaying(database: Database, broker: Recorder, history: bool = True) -> AsyncIterator[Relay]:
-    relay, stop = Relay(database, broker, history), asyncio.Event()
-    running = asyncio.create_task(relay.run(stop))
-    try:
-        yield relay
-    finally:
-        stop.set()
-        await running
-
-
-async def book(database: Database, key: str, count: int = 1) -> None:
-    for _ in range(count):
-        async with database.work() as work:
-            (account,) = await work.lock(Account, id=[key])
-            account.balance += 1
-            work.send(Booked(account=key, number=account.balance, balance=0))
-
-
-async def open_accounts(database: Database) -> None:
-    async with database.work() as work:
-        for key in KEYS:
-            work.add(Account.new(id=key, history=[]))
-
-
-async def counts(database: Database) -> tuple[int, int]:
-    async with database.work() as work:
-        (row,) = await work.read(
-            "SELECT (SELECT count(*) FROM outbox) AS left, (SELECT count(*) FROM outbox_history) AS gone"
-        )
-    return row["left"], row["gone"]
-
-
-async def until_empty(database: Database, seconds: float = 20) -> None:
-    async def empty() -> bool:
-        return (await counts(database))[0] == 0
-
-    await until(empty, seconds)
-
-
-async def shares(database: Database) -> list[int]:
-    """How many shards each relay's connection owns."""
-    sql = f"""
-        SELECT count(*) FILTER (WHERE objid < {SHARDS}) AS shards FROM pg_locks
-        WHERE locktype = 'advisory' AND classid = {LOCKS} AND granted
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid
-    """
-    async with database.work() as work:
-        return sorted(row["shards"] for row in await work.read(sql))
-
-
-async def until_shares(database: Database, fair: Callable[[list[int]], bool]) -> None:
-    async def are_fair() -> bool:
-        found = await shares(database)
-        return sum(found) == SHARDS and fair(found)
-
-    await until(are_fair)
-
-
-async def cut_a_connection(database: Database) -> None:
-    """Of one of its relays."""
-    async with database.work() as work:
-        await work.read(
-            f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE classid = {LOCKS} AND objid = {SHARDS}"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            " ORDER BY random() LIMIT 1"
-        )
 
 
 async def test_order_per_key_holds_while_relays_come_and_die(
@@ -150,7 +68,7 @@ async def test_order_per_key_holds_while_relays_come_and_die(
     monkeypatch.setattr(outbox, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(outbox, "BATCH", 7)
     writers, recorder = [databases(), databases()], Recorder()
-    await open_accounts(writers[0])
+    await open_accounts(writers[0], KEYS)
     writing = [asyncio.create_task(book(writers[number % 2], key, 40)) for number, key in enumerate([*KEYS, *KEYS[:3]])]
     dying = asyncio.create_task(Relay(databases(), recorder, True).run(asyncio.Event()))
     async with relaying(databases(), recorder), relaying(databases(), recorder):
@@ -184,7 +102,7 @@ async def test_the_shards_of_a_relay_whose_connection_is_cut_are_taken_over(
 ) -> None:
     monkeypatch.setattr(outbox, "LOOK_SECONDS", 0.1)
     database, recorder = databases(), Recorder()
-    await open_accounts(database)
+    await open_accounts(database, KEYS)
     async with relaying(databases(), recorder), relaying(databases(), recorder):
         await until_shares(database, lambda it: it == [8, 8])
         await cut_a_connection(database)
@@ -200,7 +118,7 @@ async def test_while_the_broker_is_away_nothing_is_lost_and_it_is_said_once(
 ) -> None:
     caplog.set_level(logging.WARNING)
     database, recorder = databases(), Recorder()
-    await open_accounts(database)
+    await open_accounts(database, KEYS)
     recorder.away = True
     async with relaying(databases(), recorder) as relay:
         for key in KEYS:
@@ -223,7 +141,7 @@ async def test_a_relay_is_woken_at_once(
     monkeypatch.setattr(outbox, "LOOK_SECONDS", 60)
     here, recorder = databases(), Recorder()
     writer = here if writer_is == "in its process" else databases()
-    await open_accounts(writer)
+    await open_accounts(writer, KEYS)
     async with relaying(here, recorder):
         await until_shares(writer, lambda it: it == [SHARDS])
         await asyncio.sleep(0.2)  # it has looked, found nothing, and sleeps
@@ -248,7 +166,7 @@ async def test_a_resting_relay_does_not_look(
 
     monkeypatch.setattr(Relay, "_publish", counting)
     database = databases()
-    await open_accounts(database)
+    await open_accounts(database, KEYS)
     async with relaying(database, Recorder()):
         await asyncio.sleep(1)
         assert looks == 1
@@ -259,7 +177,7 @@ async def test_a_resting_relay_does_not_look(
 
 async def test_what_was_committed_before_the_end_is_still_published(databases: Callable[[], Database]) -> None:
     here, recorder = databases(), Recorder()
-    await open_accounts(here)
+    await open_accounts(here, KEYS)
     async with relaying(here, recorder):
         await until_shares(here, lambda it: it == [SHARDS])
         await book(here, KEYS[0])
@@ -270,7 +188,7 @@ async def test_what_was_committed_before_the_end_is_still_published(databases: C
 @pytest.mark.parametrize("history", [True, False])
 async def test_published_rows_go_away_or_into_the_history(databases: Callable[[], Database], history: bool) -> None:
     database = databases()
-    await open_accounts(database)
+    await open_accounts(database, KEYS)
     await book(database, KEYS[0], 3)
     async with relaying(databases(), Recorder(), history):
         await until_empty(database)
@@ -280,7 +198,7 @@ async def test_published_rows_go_away_or_into_the_history(databases: Callable[[]
 async def test_what_commits_late_is_not_skipped(databases: Callable[[], Database]) -> None:
     """A smaller position may become visible after a larger one was published."""
     early, late, recorder = databases(), databases(), Recorder()
-    await open_accounts(early)
+    await open_accounts(early, KEYS)
     async with relaying(databases(), recorder):
         async with late.work() as work:
             await work.execute(

@@ -4,17 +4,19 @@ python -m brokers.member BROKER ADDRESS TOPIC GROUP FILE      # a line for each 
 """
 
 import asyncio
+import signal
 import sys
 import time
+from asyncio.subprocess import Process
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from chassis.consumer import Consumer
-from chassis.messaging.broker import Broker
+from chassis.messaging.broker import Broker, Start
 from chassis.messaging.kafka import KafkaBroker
 from chassis.messaging.message import Envelope
 from chassis.messaging.pulsar import PulsarBroker
@@ -31,12 +33,21 @@ class Handled:
     ended: float
 
 
+class Noting(Protocol):
+    """A member, here or in another process."""
+
+    @property
+    def handled(self) -> list[Handled]: ...
+
+
 class Member(Consumer):
     """The chassis' loop of receiving and acknowledging, without a database: messages take a while and are noted."""
 
-    def __init__(self, broker: Broker, topic: str, group: str, name: str, batch: int = 20) -> None:
-        service, topics = SimpleNamespace(service=group), SimpleNamespace(topics=[topic])
-        super().__init__(cast(Any, service), broker, cast(Any, topics), batch)
+    def __init__(
+        self, broker: Broker, topic: str, group: str, name: str, batch: int = 20, start: Start = Start.BEGINNING
+    ) -> None:
+        service, on = SimpleNamespace(service=group), SimpleNamespace(topics=[topic], start=start)
+        super().__init__(cast(Any, service), broker, cast(Any, on), batch)
         self.name, self.broker = name, broker
         self.pause_seconds = 0.0
         self.handled: list[Handled] = []
@@ -64,26 +75,47 @@ class Writing(Member):
             file.write(f"{handled.key} {handled.number} {handled.began} {handled.ended}\n")
 
 
-def read(file: Path) -> list[Handled]:
-    """What a process has noted so far."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    parts = [line.split() for line in lines]
-    return [Handled(file.name, key, int(number), float(began), float(ended)) for key, number, began, ended in parts]
+@dataclass
+class Spawned:
+    """A member in a process of its own."""
+
+    process: Process
+    file: Path
+
+    @property
+    def handled(self) -> list[Handled]:
+        whole = self.file.read_text().rpartition("\n")[0] if self.file.exists() else ""
+        parts = [line.split() for line in whole.splitlines()]
+        name = self.file.name
+        return [Handled(name, key, int(number), float(began), float(ended)) for key, number, began, ended in parts]
+
+    async def end(self, how: signal.Signals) -> int:
+        """Its exit code."""
+        self.process.send_signal(how)
+        return await asyncio.wait_for(self.process.wait(), 30)
 
 
-def in_order(handled: Iterable[Handled]) -> dict[str, list[int]]:
+def handled_by(*members: Noting) -> list[Handled]:
+    return [it for member in members for it in member.handled]
+
+
+def count_of(*members: Noting) -> int:
+    """How many different messages they got."""
+    return len({it.number for it in handled_by(*members)})
+
+
+def in_order(*members: Noting) -> dict[str, list[int]]:
     """The numbers of each key as they were handled first: what is left when an inbox drops the doubles."""
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for it in sorted(handled, key=lambda it: it.ended):
-        if it.number not in numbers[it.key]:
-            numbers[it.key].append(it.number)
-    return dict(numbers)
+    numbers: dict[str, dict[int, None]] = defaultdict(dict)
+    for it in sorted(handled_by(*members), key=lambda it: it.ended):
+        numbers[it.key][it.number] = None
+    return {key: list(found) for key, found in numbers.items()}
 
 
-def overlaps(handled: Iterable[Handled]) -> list[tuple[Handled, Handled]]:
+def overlaps(*members: Noting) -> list[tuple[Handled, Handled]]:
     """Where two members had messages of one key at the same time."""
     found, last = [], dict[str, Handled]()
-    for it in sorted(handled, key=lambda it: it.began):
+    for it in sorted(handled_by(*members), key=lambda it: it.began):
         before = last.get(it.key)
         if before and before.member != it.member and before.ended > it.began:
             found.append((before, it))
@@ -92,14 +124,17 @@ def overlaps(handled: Iterable[Handled]) -> list[tuple[Handled, Handled]]:
     return found
 
 
-def connect(kind: str, address: str) -> Broker:
-    return PulsarBroker(address) if kind == "pulsar" else KafkaBroker(address, "member")
+def connect(kind: str, address: str, *admin: str) -> Broker:
+    return PulsarBroker(address, *admin) if kind == "pulsar" else KafkaBroker(address, "member")
 
 
 async def _main(kind: str, address: str, topic: str, group: str, file: str) -> None:
-    member = Writing(connect(kind, address), topic, group, file)
+    broker = connect(kind, address)
+    member = Writing(broker, topic, group, file)
     member.file, member.pause_seconds = Path(file), 0.002
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, member.stop.set)
     await member.run(member.stop)
+    await broker.close()
 
 
 if __name__ == "__main__":

@@ -1,40 +1,28 @@
-"""What the chassis makes of a broker: the ledger, a service of its tests, on memory, Kafka and Pulsar alike."""
+"""What the chassis makes of a broker: each message once, whatever comes. The ledger, a service of its tests, shows it.
+
+Each test is a sentence, the same for memory, Kafka and Pulsar; `needs` names what a broker must be able to do for it.
+"""
 
 from collections.abc import Sequence
-from typing import Any
-from uuid import uuid4
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
-from prometheus_client import REGISTRY
 
-from brokers.conftest import Subject
-from chassis.messaging.broker import Broker, BrokerUnavailable, Subscription
+from brokers.asking import counted, history, parked, until_booked, until_parked
+from brokers.subject import HISTORY, Subject, needs
+from chassis.instance import Instance
+from chassis.messaging.broker import Broker, BrokerUnavailable, Start, Subscription
 from chassis.messaging.message import Envelope
-from chassis.testing import Launch, Launched
+from chassis.testing import SERVICE_KEY, Launch, Launched, empty_database, free_port, launched
+from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge
+from ledger.between import Between, BetweenSubscription
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
 from ledger.models import Account
 from ledger.waiting import until
-
-
-@pytest.fixture
-def account() -> str:
-    """Of this test alone: a broker keeps the messages of the others."""
-    return uuid4().hex
-
-
-async def history(ledger: Launched, account: str) -> list[int]:
-    return next((it.history for it in await ledger.rows(Account) if it.id == account), [])
-
-
-async def parked(ledger: Launched) -> list[dict[str, Any]]:
-    async with ledger.as_staff() as operator:
-        found: list[dict[str, Any]] = (await operator.get("/internal/parked")).json()
-    return found
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"{name}_total", {"service": "ledger", **labels}) or 0
 
 
 async def test_an_unreadable_envelope_is_parked_with_its_key_and_others_flow(
@@ -43,12 +31,9 @@ async def test_an_unreadable_envelope_is_parked_with_its_key_and_others_flow(
     ledger = await launch(service, broker=broker.connect())
     unreadable = Envelope.read(Book.topic, account, [("from", b"a stranger")], b"\xff?")
     await ledger.send(unreadable, Book(account=account, number=1), Book(account=f"{account} 2", number=2))
-
-    async def other_is_booked() -> bool:
-        return await history(ledger, f"{account} 2") == [2] and len(await parked(ledger)) == 2
-
-    await until(other_is_booked, 30)
-    assert [(it["key"], it["type"]) for it in await parked(ledger)] == [(account, ""), (account, Book.wire_type)]
+    await until_booked(ledger, f"{account} 2", [2])
+    found = await until_parked(ledger, 2)
+    assert [(it["key"], it["type"]) for it in found] == [(account, ""), (account, Book.wire_type)]
     assert await history(ledger, account) == []
 
 
@@ -58,34 +43,55 @@ async def test_a_type_to_which_nobody_subscribes_is_skipped_and_counted(
     before = counted("messages_skipped", type=Forgotten.wire_type)
     ledger = await launch(service, broker=broker.connect())
     await ledger.send(Forgotten(account=account), Book(account=account, number=1))
-
-    async def is_booked() -> bool:
-        return await history(ledger, account) == [1]
-
-    await until(is_booked, 30)
+    await until_booked(ledger, account, [1])
     assert counted("messages_skipped", type=Forgotten.wire_type) - before == 1
     assert await parked(ledger) == []
 
 
-class Forgetful:
+async def test_fields_that_nobody_here_knows_pass(broker: Subject, launch: Launch, account: str) -> None:
+    ledger = await launch(service, broker=broker.connect())
+    known = ledger.envelope(Book(account=account, number=1))
+    await ledger.send(replace(known, body=known.body[:-1] + b', "colour": {"name": "red"}}'))
+    await until_booked(ledger, account, [1])
+
+
+async def test_a_message_of_just_the_limit_passes_and_one_above_is_refused_before_the_commit(
+    broker: Subject, launch: Launch, account: str
+) -> None:
+    ledger = await launch(service, broker=broker.connect())
+    room = MAX_MESSAGE_BYTES - len(ledger.envelope(Book(account=account, number=1)).body)
+    database = ledger.instance.database
+    with pytest.raises(MessageTooLarge, match=f"{Book.wire_type} {account}: {MAX_MESSAGE_BYTES + 1} of"):
+        async with database.work() as work:
+            await work.begin()
+            work.add(Account.new(id=f"{account} 2", history=[]))
+            work.send(Book(account=account, number=1, text="x" * (room + 1)))
+    async with database.work() as work:
+        await work.begin()
+        work.send(Book(account=account, number=1, text="x" * room))
+    await until_booked(ledger, account, [1])
+    assert [it.id for it in await ledger.rows(Account)] == [account]
+
+
+class Forgetful(Between):
     """A broker that is away just when the first batch with messages of this key is to be acknowledged."""
 
     def __init__(self, broker: Broker, key: str) -> None:
-        self._broker, self.key, self.forgot = broker, key, False
-        self.publish, self.close = broker.publish, broker.close
+        super().__init__(broker)
+        self.key, self.forgot = key, False
 
-    async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
-        return ForgetfulSubscription(await self._broker.subscribe(topics, group), self)
+    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+        return ForgetfulSubscription(await super().subscribe(topics, group, start), self)
 
 
-class ForgetfulSubscription:
+class ForgetfulSubscription(BetweenSubscription):
     def __init__(self, subscription: Subscription, broker: Forgetful) -> None:
-        self._subscription, self._broker = subscription, broker
+        super().__init__(subscription)
+        self._broker = broker
         self._keys: set[str] = set()
-        self.close = subscription.close
 
     async def receive(self, limit: int) -> list[Envelope]:
-        received = await self._subscription.receive(limit)
+        received = await super().receive(limit)
         self._keys = {envelope.key for envelope in received}
         return received
 
@@ -93,7 +99,7 @@ class ForgetfulSubscription:
         if not self._broker.forgot and self._broker.key in self._keys:
             self._broker.forgot = True
             raise BrokerUnavailable("just now")
-        await self._subscription.acknowledge()
+        await super().acknowledge()
 
 
 async def test_what_was_committed_and_not_acknowledged_comes_again_and_changes_nothing(
@@ -109,10 +115,31 @@ async def test_what_was_committed_and_not_acknowledged_comes_again_and_changes_n
 
     await until(has_come_again, 30)
     await ledger.send(Book(account=account, number=5))
-
-    async def is_told() -> bool:
-        return len(await ledger.sent(Booked)) >= 6
-
-    await until(is_told, 30)
-    assert await history(ledger, account) == list(range(6))
+    await until_booked(ledger, account, range(6))
+    await ledger.settled()
     assert len(await ledger.sent(Booked)) == 6
+
+
+@needs(HISTORY)
+async def test_a_group_that_is_set_back_gets_its_messages_again_and_they_change_nothing(
+    broker: Subject, account: str
+) -> None:
+    url = await empty_database(service)
+
+    def another_life() -> AbstractAsyncContextManager[Launched]:
+        settings = service.settings.of("ledger", database_url=url, service_key=SERVICE_KEY, port=free_port())
+        connection = broker.connect()
+        return launched(Instance(service, settings, connection), cast(Any, connection))
+
+    moment = datetime.now(UTC)
+    async with another_life() as ledger:
+        await ledger.send(*(Book(account=account, number=number) for number in range(5)))
+        await until_booked(ledger, account, range(5))
+    await broker.connect().rewind([Book.topic], "ledger", moment)
+    before = counted("messages_duplicate")
+    async with another_life() as ledger:
+        await until(lambda: counted("messages_duplicate") >= before + 5, 30)
+        await ledger.send(Book(account=account, number=5))
+        await until_booked(ledger, account, range(6))
+        await ledger.settled()
+        assert len(await ledger.sent(Booked)) == 6

@@ -15,6 +15,7 @@ class Book(Command, wire_type="ledger.book.v1", key="account"):
     number: int
     amount: int = 1
     statement: bool = False
+    text: str = ""
 
 
 class Booked(Event, wire_type="ledger.booked.v1", key="account"):
