@@ -8,10 +8,10 @@ TESTED := $(sort $(dir $(wildcard $(PROJECTS:%=%/tests/*.py))))
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo seed reset bench test check fmt generated lock clean
+.PHONY: help setup run demo seed reset bench bench-messaging test check fmt generated lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
 
 setup: $(READY) ## install everything into .venv; the other targets do it when needed
 
@@ -27,9 +27,13 @@ seed: $(READY) ## put products into the running system: SIZE=1000
 reset: $(READY) ## throw away all data of the stopped system
 	@$(BIN)/python -m cli reset
 
-bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 OUTSIDE=cruel ARGS=--profile
+bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 BROKER=pulsar OUTSIDE=cruel KILL=broker
 	@$(BIN)/python -m loadtests.bench $(if $(N),--orders $(N)) $(if $(C),--concurrency $(C)) \
-	    $(if $(OUTSIDE),--outside $(OUTSIDE)) $(ARGS)
+	    $(if $(BROKER),--broker $(BROKER)) $(if $(OUTSIDE),--outside $(OUTSIDE)) \
+	    $(if $(KILL),--kill-$(KILL)) $(ARGS)
+
+bench-messaging: $(READY) ## what a message costs on each broker, beside the same by hand: ARGS="--brokers kafka --backlog 0"
+	@$(BIN)/python -m loadtests.messaging $(ARGS)
 
 test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x", LONG=1 for long outages too
 	@$(BIN)/python -m pytest -n logical $(if $(LONG),,-m "not long") $(ARGS)
@@ -49,7 +53,7 @@ fmt: $(READY) ## format the code and repair what ruff can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-generated: $(READY) ## write what follows from the code: docs/map.md, docs/openapi.json, the table in README
+generated: $(READY) ## write what follows from the code: schemas of messages, docs/*.json, map and messages, the table in README
 	@$(BIN)/python -m tools.generate
 
 lock: $(READY) ## resolve the dependencies into requirements.lock: ARGS=--upgrade takes the newest

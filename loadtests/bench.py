@@ -6,7 +6,6 @@ before, which is listed beside. Orders are placed in rounds, because a customer 
 """
 
 import asyncio
-import random
 import sys
 import time
 from collections import defaultdict
@@ -15,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import psutil
@@ -23,20 +22,21 @@ import typer
 from rich.console import Console
 
 from loadtests import floor, profile
-from loadtests.audit import at_rest, audit, so_far
+from loadtests.audit import audit, so_far
+from loadtests.load import Kill, Load, at_once
 from loadtests.meter import Meter, spent
 from loadtests.report import Report, show
-from loadtests.shop import Customer, Shop, open_shop, persist
+from loadtests.shop import Customer, Shop, open_shop
 from local.postgres import Postgres
 
 MOST_CUSTOMERS = 128
 PRODUCTS = 1000
-REST_SECONDS = 300  # a cruel world lets orders wait for its answers
 LEAST_FLOOR_ORDERS = 1000  # fewer take a second of CPU together, in which everything else shows
 SUPERVISOR, LOAD = "supervisor", "load generator"
 NO_DELAY = {"DISPATCH_SECONDS": "0", "DELIVER_SECONDS": "0"}
 
 Outside = Literal["kind", "cruel"]
+Broker = Literal["kafka", "pulsar"]
 T = TypeVar("T")
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -47,6 +47,10 @@ def main(
     orders: Annotated[int, typer.Option(min=1, help="How many are measured.")] = 400,
     concurrency: Annotated[int, typer.Option(min=1, help="How many are placed at once.")] = 32,
     outside: Annotated[Outside, typer.Option(help="How provider and carrier behave.")] = "kind",
+    broker: Annotated[Broker, typer.Option(help="Which broker carries the messages, of shop and floor.")] = "kafka",
+    kill_broker: Annotated[
+        bool, typer.Option("--kill-broker", help="Kill -9 the broker after a third of the orders; no floor then.")
+    ] = False,
     folder: Annotated[Path | None, typer.Option(help="Where the shop lives and stays; else it is thrown away.")] = None,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where the services spend their time.")] = False,
     with_floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Measure the floor as well.")] = True,
@@ -54,37 +58,56 @@ def main(
     """Place orders, measure them, and audit the shop."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     try:
-        with open_shop(NO_DELAY, folder, PRODUCTS) as shop:
-            report = asyncio.run(bench(shop, orders, concurrency, outside, with_floor, profiled))
+        with open_shop(NO_DELAY | {"BROKER": broker}, folder, PRODUCTS) as shop:
+            plan = Plan(orders, concurrency, outside, broker, kill_broker, with_floor and not kill_broker, profiled)
+            report = asyncio.run(bench(shop, plan))
     except (AssertionError, floor.FloorFailed) as error:
         console.print(f"[bold red]not in balance[/]: {error}")
         raise typer.Exit(1) from error
     show(console, report)
     if report.floor and not report.floor.valid:
-        console.print(f"[bold red]floor not valid[/]: more than {floor.MOST_CPU_MS} CPU-ms, the machine is too busy")
+        console.print(
+            f"[bold red]floor not valid[/]: more than {floor.MOST_CPU_MS[broker]} CPU-ms, the machine is too busy"
+        )
         raise typer.Exit(1)
 
 
-async def bench(
-    shop: Shop, orders: int, concurrency: int, outside: Outside, with_floor: bool = True, profiled: bool = False
-) -> Report:
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured."""
+
+    orders: int
+    concurrency: int
+    outside: Outside
+    broker: Broker
+    kill_broker: bool
+    with_floor: bool
+    profiled: bool
+
+
+async def bench(shop: Shop, plan: Plan) -> Report:
     """Measure a shop and audit it; raises AssertionError or FloorFailed when something was lost or doubled."""
-    least = await _floor(shop, orders, concurrency) if with_floor else None
+    orders, concurrency = plan.orders, plan.concurrency
+    least = await _floor(shop, plan) if plan.with_floor else None
     async with httpx.AsyncClient() as http:
-        (await http.put(f"{shop.url('outside')}/settings", json={"mood": outside})).raise_for_status()
+        (await http.put(f"{shop.url('outside')}/settings", json={"mood": plan.outside})).raise_for_status()
     before, earlier = await so_far(shop)
     rounds = -(-orders // MOST_CUSTOMERS)
     async with AsyncExitStack() as stack:
         entering = [stack.enter_async_context(shop.customer()) for _ in range(-(-orders // rounds))]
-        load = Load(shop, await _at_once(concurrency, entering), concurrency, await _products(shop))
+        load = Load(shop, await at_once(concurrency, entering), concurrency, await _products(shop))
         await load.fill_carts(load.customers)
         warm_up = await load.place(load.customers)
-        measured = Measured(_meter(shop), profile.Sampler(shop, profiled))
+        measured = Measured(_meter(shop, plan), profile.Sampler(shop, plan.profiled))
+        kill = Kill(load, plan.broker, orders // 3)
+        killing = asyncio.create_task(kill.run()) if plan.kill_broker else None
         for number in range(rounds):
             await measured.round(load, load.customers[: len(range(number, orders, rounds))])
+    if killing is not None:
+        await killing
     outcomes = await audit(shop, [*earlier, *warm_up, *measured.ids], before)
     return Report(
-        title=f"{orders} orders, {concurrency} at once, the outside world is {outside}",
+        title=f"{orders} orders over {plan.broker}, {concurrency} at once, the outside world is {plan.outside}",
         orders=orders,
         seconds=measured.seconds,
         accepted_seconds=load.accepted_seconds[len(warm_up) :],
@@ -96,39 +119,9 @@ async def bench(
         outcomes=outcomes,
         floor=least,
         profiles=measured.sampler.profiles,
+        refused=load.refused,
+        standstill_seconds=await kill.standstill() if plan.kill_broker else None,
     )
-
-
-@dataclass
-class Load:
-    """The customers, and what they saw."""
-
-    shop: Shop
-    customers: list[Customer]
-    at_once: int
-    products: list[str]
-    accepted_seconds: list[float] = field(default_factory=list)
-
-    async def fill_carts(self, customers: Sequence[Customer]) -> None:
-        """Two lines each."""
-        await _at_once(self.at_once, [self._fill_cart(customer) for customer in customers])
-
-    async def _fill_cart(self, customer: Customer) -> None:
-        first, second = random.sample(self.products, 2)
-        await persist(lambda: customer.put(first))
-        await persist(lambda: customer.put(second))
-
-    async def place(self, customers: Sequence[Customer]) -> list[UUID]:
-        """Check out, and come back when all is done that follows."""
-        ids = await _at_once(self.at_once, [self._place(customer) for customer in customers])
-        await at_rest(self.shop, ids, REST_SECONDS)
-        return ids
-
-    async def _place(self, customer: Customer) -> UUID:
-        started, key = time.monotonic(), str(uuid4())
-        answer = await persist(lambda: customer.check_out(key=key))
-        self.accepted_seconds.append(time.monotonic() - started)
-        return UUID(answer.json()["order_id"])
 
 
 @dataclass
@@ -157,21 +150,27 @@ class Measured:
         return done
 
 
-async def _floor(shop: Shop, orders: int, concurrency: int) -> floor.Floor:
+async def _floor(shop: Shop, plan: Plan) -> floor.Floor:
     postgres = Postgres(shop.state / "postgres", int(shop.url("postgres").rpartition(":")[2]))
-    servers = {name: shop.pid(name) for name in ("postgres", "kafka")}
-    kafka = shop.url("kafka")
-    measured = await floor.measure(postgres, kafka, servers, max(orders, LEAST_FLOOR_ORDERS), concurrency)
+    pids = {name: shop.pid(name) for name in ("postgres", plan.broker)}
+    servers = floor.Servers(postgres, plan.broker, shop.url(plan.broker), pids)
+    measured = await floor.measure(servers, max(plan.orders, LEAST_FLOOR_ORDERS), plan.concurrency)
     await asyncio.to_thread(postgres.flush)  # what it left to be written is not the shop's
     return measured
 
 
-def _meter(shop: Shop) -> Meter:
-    """Every process of the shop by its name. What helps beside a first start has ended by then, or is listed too."""
+def _meter(shop: Shop, plan: Plan) -> Meter:
+    """Every process of the shop by its name. What helps beside a first start has ended by then, or is listed too.
+
+    A broker that is to be killed is left out, and so is the supervisor, which inherits what that has spent.
+    """
     names = {child["pid"]: child["name"] for child in shop.told["children"]}
     supervisor = psutil.Process(shop.told["pid"])
     children = {names.get(child.pid, f"helper {child.pid}"): child.pid for child in supervisor.children()}
-    return Meter(children | {SUPERVISOR: supervisor.pid, LOAD: psutil.Process().pid}, alone=[SUPERVISOR, LOAD])
+    children |= {SUPERVISOR: supervisor.pid, LOAD: psutil.Process().pid}
+    if plan.kill_broker:
+        del children[plan.broker], children[SUPERVISOR]
+    return Meter(children, alone=[SUPERVISOR, LOAD])
 
 
 async def _products(shop: Shop) -> list[str]:
@@ -189,16 +188,6 @@ async def _confirmed_seconds(shop: Shop, ids: list[UUID]) -> list[float]:
             ids,
         )
     return [row["seconds"] for row in rows]
-
-
-async def _at_once(most: int, acts: Sequence[Awaitable[T]]) -> list[T]:
-    turns = asyncio.Semaphore(most)
-
-    async def act(it: Awaitable[T]) -> T:
-        async with turns:
-            return await it
-
-    return await asyncio.gather(*(act(it) for it in acts))
 
 
 if __name__ == "__main__":

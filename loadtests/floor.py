@@ -13,16 +13,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from loadtests.clients import CLIENTS
 from loadtests.floor_nodes import NODES, TOPICS, run
 from loadtests.floor_statements import TABLES
 from loadtests.meter import Meter, Seconds, spent
 from local.postgres import Postgres
 
-PARTITIONS = 4
 PRODUCTS, PIECES = 1000, 1_000_000
-MOST_CPU_MS = 10  # a floor above this was measured on a machine that was too busy, or is none
+MOST_CPU_MS = {"kafka": 10, "pulsar": 30}  # above this the machine was too busy, or it is no floor
 WARM_UP = 500
 DONE_SECONDS = 120
 
@@ -35,6 +34,7 @@ class FloorFailed(Exception):
 class Floor:
     """CPU seconds by process for so many orders."""
 
+    broker: str
     orders: int
     seconds: Seconds
 
@@ -45,21 +45,29 @@ class Floor:
 
     @property
     def valid(self) -> bool:
-        return self.cpu_ms <= MOST_CPU_MS
+        return self.cpu_ms <= MOST_CPU_MS[self.broker]
 
 
-async def measure(
-    postgres: Postgres, kafka: str, servers: dict[str, int], orders: int, at_once: int, warm_up: int = WARM_UP
-) -> Floor:
-    """Take so many orders to their end and check them. `servers` are the processes of PostgreSQL and Kafka by name."""
-    async with _floor(postgres, kafka, at_once) as floor:
+@dataclass(frozen=True)
+class Servers:
+    """What the floor runs on. `pids` are the processes of PostgreSQL and the broker by name."""
+
+    postgres: Postgres
+    broker: str
+    address: str
+    pids: dict[str, int]
+
+
+async def measure(servers: Servers, orders: int, at_once: int, warm_up: int = WARM_UP) -> Floor:
+    """Take so many orders to their end and check them."""
+    async with _floor(servers, at_once) as floor:
         await floor.take(warm_up)
-        meter = Meter(servers | floor.pids)
+        meter = Meter(servers.pids | floor.pids)
         before = meter.seconds()
         await floor.take(orders)
         seconds = spent(before, meter.seconds())
         await floor.check()
-    return Floor(orders, seconds)
+    return Floor(servers.broker, orders, seconds)
 
 
 @dataclass
@@ -123,8 +131,9 @@ HEARD = {"order": 6, "product": 2, "payment": 2, "shipping": 1, "aggregator": 5}
 
 
 @asynccontextmanager
-async def _floor(postgres: Postgres, kafka: str, at_once: int) -> AsyncIterator[_Running]:
+async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
     """The five processes on databases and topics of their own."""
+    postgres = servers.postgres
     passwords = {f"floor_{name}": secrets.token_hex(8) for name in NODES}
     await asyncio.to_thread(postgres.create_databases, passwords)
     urls = {name: postgres.url(f"floor_{name}", passwords[f"floor_{name}"]) for name in NODES}
@@ -135,12 +144,10 @@ async def _floor(postgres: Postgres, kafka: str, at_once: int) -> AsyncIterator[
     stock = [(product, PIECES) for product in products]
     await databases["product"].executemany("INSERT INTO stock VALUES ($1, $2)", stock)
     prefix = f"floor-{uuid4().hex[:8]}."
-    await _create_topics(kafka, prefix)
+    await _create_topics(servers, prefix)
     context, pipes = get_context("spawn"), {name: get_context("spawn").Pipe() for name in NODES}
-    processes = {
-        name: context.Process(target=run, args=(name, urls[name], kafka, prefix, pipes[name][1]), daemon=True)
-        for name in NODES
-    }
+    arguments = {name: (name, urls[name], servers.broker, servers.address, prefix, pipes[name][1]) for name in NODES}
+    processes = {name: context.Process(target=run, args=arguments[name], daemon=True) for name in NODES}
     try:
         for process in processes.values():
             process.start()
@@ -156,15 +163,12 @@ async def _floor(postgres: Postgres, kafka: str, at_once: int) -> AsyncIterator[
             await database.close()
 
 
-async def _create_topics(kafka: str, prefix: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
+async def _create_topics(servers: Servers, prefix: str) -> None:
+    client = CLIENTS[servers.broker](servers.address)
     try:
-        answer = await admin.create_topics([NewTopic(prefix + topic, PARTITIONS, 1) for topic in TOPICS])
+        await client.create([prefix + topic for topic in TOPICS])
     finally:
-        await admin.close()
-    if failed := [error for error in answer.topic_errors if error[1]]:
-        raise FloorFailed(f"Kafka would not create topics: {failed}")
+        await client.close()
 
 
 def _lines(products: list[UUID]) -> tuple[str, int]:

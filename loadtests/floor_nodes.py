@@ -1,4 +1,4 @@
-"""The five processes of the floor: asyncpg and aiokafka by hand, inbox and outbox, a transaction per batch."""
+"""The five processes of the floor: asyncpg and the client of the broker, inbox and outbox, a transaction per batch."""
 
 import asyncio
 from collections import defaultdict
@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from loadtests import floor_statements as sql
+from loadtests.clients import CLIENTS, Client, Record
 
 BATCH = 500
 ACCEPTING_CONNECTIONS = 8
@@ -66,30 +66,22 @@ NODES = {
 TOPICS = sorted({topic for node in NODES.values() for topic in node.topics})
 
 
-def run(name: str, database_url: str, kafka: str, prefix: str, parent: Connection) -> None:
+def run(name: str, database_url: str, broker: str, address: str, prefix: str, parent: Connection) -> None:
     """The whole life of a process; topics carry the prefix of this floor."""
-    asyncio.run(Running(NODES[name], database_url, kafka, prefix).go(name, parent))
+    asyncio.run(Running(NODES[name], database_url, prefix).go(name, broker, address, parent))
 
 
 class Running:
-    def __init__(self, node: Node, database_url: str, kafka: str, prefix: str) -> None:
-        self._node, self._url, self._kafka, self._prefix = node, database_url, kafka, prefix
+    def __init__(self, node: Node, database_url: str, prefix: str) -> None:
+        self._node, self._url, self._prefix = node, database_url, prefix
         self._written = asyncio.Event()
 
-    async def go(self, name: str, parent: Connection) -> None:
+    async def go(self, name: str, broker: str, address: str, parent: Connection) -> None:
         async with asyncio.TaskGroup() as parts:
-            producer = AIOKafkaProducer(bootstrap_servers=self._kafka, enable_idempotence=True, acks="all")
-            consumer = AIOKafkaConsumer(
-                *(self._prefix + topic for topic in self._node.topics),
-                bootstrap_servers=self._kafka,
-                group_id=self._prefix + name,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=5_000,
-            )
-            await asyncio.gather(producer.start(), consumer.start())
-            parts.create_task(self._relay(producer))
-            parts.create_task(self._consume(consumer))
+            client = CLIENTS[broker](address)
+            await client.subscribe([self._prefix + topic for topic in self._node.topics], self._prefix + name)
+            parts.create_task(self._relay(client))
+            parts.create_task(self._consume(client))
             parent.send("ready")
             if name == "order":
                 parts.create_task(self._accept(parent))
@@ -108,41 +100,37 @@ class Running:
             await pool.fetch(sql.ACCEPT, customer, uuid4(), str(uuid4()))
             self._written.set()
 
-    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
+    async def _consume(self, client: Client) -> None:
         connection = await asyncpg.connect(self._url)
         while True:
-            fetched = await consumer.getmany(timeout_ms=3_600_000, max_records=BATCH)
-            await self._handle(connection, [record for records in fetched.values() for record in records])
-            await consumer.commit()
+            await self._handle(connection, await client.receive(BATCH))
+            await client.acknowledge()
 
-    async def _handle(self, connection: "asyncpg.Connection[Any]", records: Sequence[Any]) -> None:
+    async def _handle(self, connection: "asyncpg.Connection[Any]", records: Sequence[Record]) -> None:
         by_type = defaultdict(list)
         async with connection.transaction():
-            ids = [UUID(bytes=record.headers[0][1]) for record in records]
+            ids = [UUID(record.headers["id"]) for record in records]
             fresh = {row["id"] for row in await connection.fetch(_INBOX, ids)}
             for id, record in zip(ids, records, strict=True):
                 if id in fresh:
-                    by_type[record.headers[1][1].decode()].append(record)
+                    by_type[record.headers["type"]].append(record)
             for types, statement in self._node.handlers.items():
                 if mine := [record for type_ in types for record in by_type[type_]]:
-                    orders = [UUID(record.key.decode()) for record in mine]
-                    await connection.execute(statement, orders, [record.value.decode() for record in mine])
+                    orders = [UUID(record.key) for record in mine]
+                    await connection.execute(statement, orders, [record.body.decode() for record in mine])
         for statement in self._node.afterwards:
             await connection.execute(statement)
         self._written.set()
 
-    async def _relay(self, producer: AIOKafkaProducer) -> None:
+    async def _relay(self, client: Client) -> None:
         connection = await asyncpg.connect(self._url)
         while True:
             await self._written.wait()
             self._written.clear()
             while rows := await connection.fetch(_OUTBOX):
-                sent = [await self._publish(producer, row) for row in rows]
-                await asyncio.gather(*sent)
+                await client.send([self._record(row) for row in rows])
                 await connection.execute(_PUBLISHED, [row["position"] for row in rows])
 
-    async def _publish(self, producer: AIOKafkaProducer, row: Any) -> asyncio.Future[Any]:
-        headers = [("id", row["id"].bytes), ("type", row["type"].encode())]
-        topic, key = self._prefix + row["topic"], row["key"].encode()
-        sent: asyncio.Future[Any] = await producer.send(topic, key=key, value=row["body"].encode(), headers=headers)
-        return sent
+    def _record(self, row: Any) -> Record:
+        headers = {"id": str(row["id"]), "type": row["type"]}
+        return Record(self._prefix + row["topic"], row["key"], headers, row["body"].encode())

@@ -30,6 +30,8 @@ class Report:
     outcomes: Counter[str]
     floor: Floor | None
     profiles: Sequence[Profile]
+    refused: int = 0  # checkouts that were tried again
+    standstill_seconds: float | None = None  # after the kill of the broker, if it was killed
 
     @property
     def cpu_ms(self) -> dict[str, float]:
@@ -54,6 +56,9 @@ class Report:
             "confirmed, p50 · p99": _percentiles(self.confirmed_seconds),
             "CPU-ms per order": f"{total:.1f}",
         }
+        if self.standstill_seconds is not None:
+            tries = f"{self.orders} accepted, {self.refused} tries refused, all ended"
+            said["broker killed"] = f"{tries}; it stood still for {self.standstill_seconds:.1f} s"
         if self.floor:
             parts = ", ".join(f"{name} {s * 1000 / self.floor.orders:.2f}" for name, s in self.floor.seconds.items())
             said["floor"] = f"{self.floor.cpu_ms:.2f} over {self.floor.orders} orders ({parts})"

@@ -12,11 +12,12 @@ import asyncpg
 import psutil
 import pytest
 
-from loadtests.floor import Floor, FloorFailed, measure
+from loadtests.floor import Floor, FloorFailed, Servers, measure
 from loadtests.meter import Meter
 from loadtests.shop import Shop
 from local.kafka import Kafka
 from local.postgres import Postgres
+from local.pulsar import Pulsar
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
 PRINTED = [
@@ -34,9 +35,9 @@ time.sleep(60)
 TAKE_ONE = "UPDATE stock SET on_hand = on_hand - 1 WHERE product_id IN (SELECT product_id FROM stock LIMIT 1)"
 
 
-def start_bench(folder: Path, outside: str) -> "subprocess.Popen[bytes]":
+def start_bench(folder: Path, outside: str, *more: str) -> "subprocess.Popen[bytes]":
     options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--outside", outside, "--folder", str(folder)]
-    command = [sys.executable, "-m", "loadtests.bench", *options]
+    command = [sys.executable, "-m", "loadtests.bench", *options, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -63,6 +64,16 @@ async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) ->
     said = await end(bench)
     assert bench.returncode == 1, said
     assert "not in balance" in said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("broker", ["kafka", "pulsar"])
+async def test_kill_9_of_the_broker_in_the_middle_loses_no_order(folder: Path, broker: str) -> None:
+    bench = start_bench(folder, "kind", "--broker", broker, "--kill-broker")
+    said = await end(bench)
+    assert bench.returncode == 0, said
+    assert "20 accepted" in said
+    assert "in balance" in said
 
 
 async def end(bench: "subprocess.Popen[bytes]") -> str:
@@ -96,10 +107,19 @@ def kafka() -> Iterator[Kafka]:
         yield server
 
 
-async def test_the_floor_brings_every_order_to_its_end_once(postgres: Postgres, kafka: Kafka) -> None:
-    found = await measure(postgres, kafka.address, pids(postgres, kafka), orders=50, at_once=8, warm_up=10)
+@pytest.fixture(scope="module")
+def pulsar() -> Iterator[Pulsar]:
+    with Pulsar.temporary() as server:
+        yield server
+
+
+@pytest.mark.parametrize("broker", ["kafka", "pulsar"])
+async def test_the_floor_brings_every_order_to_its_end_once(
+    postgres: Postgres, broker: str, request: pytest.FixtureRequest
+) -> None:
+    found = await measure(servers(postgres, request.getfixturevalue(broker)), orders=50, at_once=8, warm_up=10)
     assert found.orders == 50
-    assert set(found.seconds) == {"postgres", "kafka", "order", "product", "payment", "shipping", "aggregator"}
+    assert set(found.seconds) == {"postgres", broker, "order", "product", "payment", "shipping", "aggregator"}
 
 
 async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: Kafka) -> None:
@@ -115,18 +135,19 @@ async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: 
 
     taking = asyncio.create_task(take_one())
     with pytest.raises(FloorFailed, match="stock"):
-        await measure(postgres, kafka.address, pids(postgres, kafka), orders=20, at_once=4, warm_up=10)
+        await measure(servers(postgres, kafka), orders=20, at_once=4, warm_up=10)
     await taking
 
 
-def pids(postgres: Postgres, kafka: Kafka) -> dict[str, int]:
-    processes = {"postgres": postgres.process, "kafka": kafka.process}
-    return {name: process.pid for name, process in processes.items() if process}
+def servers(postgres: Postgres, broker: Kafka | Pulsar) -> Servers:
+    address = broker.url if isinstance(broker, Pulsar) else broker.address
+    pids = {it.name: it.process.pid for it in (postgres, broker) if it.process}
+    return Servers(postgres, broker.name, address, pids)
 
 
 @pytest.mark.parametrize(("seconds", "valid"), [(0.04, True), (0.11, False)])
 def test_a_floor_above_ten_milliseconds_is_not_valid(seconds: float, valid: bool) -> None:
-    assert Floor(10, {"postgres": seconds / 2, "order": seconds / 2}).valid is valid
+    assert Floor("kafka", 10, {"postgres": seconds / 2, "order": seconds / 2}).valid is valid
 
 
 def test_what_a_process_spent_that_has_ended_is_counted() -> None:

@@ -18,14 +18,14 @@ from chassis.failures import away
 from chassis.logs import Trouble
 from chassis.messaging.broker import Broker, BrokerUnavailable
 from chassis.messaging.message import Envelope
-from chassis.statements import OUTBOX, SHARDS
+from chassis.statements import SHARDS
 
 logger = logging.getLogger(__name__)
 LOCKS = 0x0B0C  # the class of the advisory locks; objects 0 to SHARDS-1 are shards, SHARDS says "a relay is here"
 BATCH = 500
 LOOK_SECONDS = 5  # the safety net under wake-ups, and how soon the shards of a dead relay are taken over
 
-_columns = ", ".join(column for column in OUTBOX if column != "shard")
+_columns = ", ".join(Envelope.__slots__)
 _select = f"SELECT position, {_columns} FROM outbox WHERE shard = ANY($1) ORDER BY position LIMIT $2"
 _delete = "DELETE FROM outbox WHERE position = ANY($1)"
 _move = f"""
@@ -105,7 +105,7 @@ class Relay:
         rows = await session.fetch(_select, list(self._owned), BATCH)
         if not rows:
             return 0
-        await self._broker.publish([Envelope(**{name: row[name] for name in Envelope.__slots__}) for row in rows])
+        await self._broker.publish([Envelope(*row[1:]) for row in rows])
         await session.execute(self._done, [row["position"] for row in rows])
         metrics.published.labels(self._database.service).inc(len(rows))
         metrics.outbox_age.labels(self._database.service).set((datetime.now(UTC) - rows[0]["time"]).total_seconds())

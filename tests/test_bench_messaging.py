@@ -1,0 +1,59 @@
+"""`make bench-messaging` in small: its tables, and that it ends in one line when a message is lost."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from loadtests.clients import Record
+from loadtests.messaging import measure
+from loadtests.messaging.by_hand import ByHand
+from loadtests.messaging.measure import Bench, Failed
+from loadtests.messaging.service import seen
+from local.postgres import Postgres
+
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
+PRINTED = ["messages/s", "CPU-ms/1000", "chassis", "by hand", "client", "commit → handler", "relay", "before 500 rows"]
+
+
+def run(*options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "loadtests.messaging", *options], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("broker", ["memory", "kafka", "pulsar"])
+def test_it_measures_every_way_on_every_broker(broker: str) -> None:
+    small = {"brokers": broker, "batches": "16", "messages": "50", "warm-up": "20", "backlog": "500"}
+    done = run(*(f"--{name}={value}" for name, value in small.items()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [word for word in [broker, *PRINTED] if word not in done.stdout] == []
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--brokers=kafka,rabbit", "rabbit: not one of memory, kafka, pulsar"),
+        ("--batches=16,many", "16,many: not numbers from 1, with commas"),
+    ],
+)
+def test_what_it_does_not_know_is_named(option: str, said: str) -> None:
+    done = run(option)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+class Forgetful(ByHand):
+    """Handles all but the first message of a batch."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        await super().handle(records[1:])
+        seen.more()
+
+
+async def test_a_message_that_makes_no_row_ends_it_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "COMMIT_SECONDS", 0.1)
+    with Postgres.temporary() as postgres:
+        bench = Bench(postgres, "memory")
+        with pytest.raises(Failed, match=r"\d+ rows of 100 messages"):
+            await bench.throughput(Forgetful, 10, 90, 10)
