@@ -110,6 +110,7 @@ async def test_a_body_in_chunks_is_cut_off_when_it_gets_too_large(me: httpx.Asyn
         f"Bearer {token(ME)[:-8]}AAAAAAAA",
         f"Bearer {service_token('x', 'another-key-of-at-least-32-bytes-length')}",
     ],
+    ids=["none", "no token", "basic", "x", "dots", "unsigned", "expired", "foreign key", "torn", "other service's key"],
 )
 async def test_without_a_valid_token_nobody_is_known(ledger: Launched, header: str | None) -> None:
     async with ledger.client() as client:

@@ -256,6 +256,7 @@ async def test_a_link_is_on_the_wire_in_one_piece(notification: Launched, users:
         jwt.encode({"alg": "HS256"}, {"sub": str(new_id())}, OctKey.import_key(SERVICE_KEY)),
         jwt.encode({"alg": "HS256"}, {"sub": str(new_id())}, OctKey.import_key("somebody else's key")),
     ],
+    ids=["no token", "empty", "another purpose", "another key"],
 )
 async def test_a_forged_link_is_refused(notification: Launched, forged: str) -> None:
     async with notification.client() as anybody:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
-from pulsar import BatchingType, ConsumerType, InitialPosition, Result
+from pulsar import ConsumerType, InitialPosition, Result
 from pulsar.asyncio import Client, Consumer, Producer, PulsarException
 
 from chassis.messaging.broker import BrokerUnavailable, GroupActive, Start
@@ -27,8 +27,9 @@ _quiet.setLevel(logging.CRITICAL)  # it tells of every attempt; what matters com
 class PulsarBroker:
     """Topics without partitions: a Key_Shared subscription spreads the keys of one topic over the consumers of a group.
 
-    Batches are made per key, because a batch goes to one consumer as a whole. How long topics are kept is a policy of
-    their namespace.
+    Messages go without batches. A batch goes to one consumer as a whole, so it would have to be of one key; and when a
+    consumer dies with a batch half acknowledged, the next one's client never acknowledges it as a whole, for which the
+    broker holds the key back from a third (Pulsar 4.2.4). How long topics are kept is a policy of their namespace.
     """
 
     def __init__(self, url: str, admin_url: str = "http://127.0.0.1:8080") -> None:
@@ -70,9 +71,7 @@ class PulsarBroker:
             topic,
             send_timeout_millis=0,  # it goes on after an outage; who waits for it decides when to give up
             max_pending_messages=2 * AT_ONCE,
-            batching_type=BatchingType.KeyBased,
-            batching_max_messages=AT_ONCE,
-            batching_max_publish_delay_ms=1,  # not `flush`, which can wait for a callback that waits for it
+            batching_enabled=False,
         )
 
     async def _drop_producers(self) -> None:
@@ -90,7 +89,6 @@ class PulsarBroker:
                 initial_position=first,
                 receiver_queue_size=PREFETCH,
                 max_total_receiver_queue_size_across_partitions=PREFETCH_ALL,
-                batch_index_ack_enabled=True,  # or what is acknowledged of a batch comes again with the rest
             )
         except PulsarException as error:
             raise BrokerUnavailable(f"Pulsar at {self._url}: {error}") from error
@@ -123,12 +121,12 @@ class PulsarBroker:
             await within(CLOSE_SECONDS, consumer.close())
 
     async def close(self) -> None:
-        """Also for the threads of the client: a process that ends while they run may abort."""
+        """From a thread, which returns when those of the client have ended: a process that ends before may abort."""
         await self._admin.close()
         client, self._opened = self._opened, None
         if client is not None:
             await self._drop_producers()
-            await within(CLOSE_SECONDS, client.close())
+            await within(CLOSE_SECONDS, asyncio.to_thread(client._client.close))
 
 
 async def _send(producer: Producer, envelope: Envelope) -> None:
