@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import pulsar.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from pulsar import BatchingType, ConsumerType, InitialPosition
+from pulsar import ConsumerType, InitialPosition
 
 PARTITIONS = 4
 AT_ONCE = 500  # what a producer is given before it is waited for
@@ -104,7 +104,7 @@ class KafkaClient:
 
 
 class PulsarClient:
-    """pulsar-client: batches per key, and a Key_Shared subscription."""
+    """pulsar-client: no batches, and a Key_Shared subscription."""
 
     def __init__(self, address: str) -> None:
         self._client = pulsar.asyncio.Client(address, logger=_quiet)
@@ -122,9 +122,7 @@ class PulsarClient:
                 topic,
                 send_timeout_millis=0,
                 max_pending_messages=2 * AT_ONCE,
-                batching_type=BatchingType.KeyBased,
-                batching_max_messages=AT_ONCE,
-                batching_max_publish_delay_ms=1,
+                batching_enabled=False,
             )
         await asyncio.gather(
             *(self._producers[it.topic].send(it.body, properties=it.headers, partition_key=it.key) for it in records)
@@ -136,7 +134,6 @@ class PulsarClient:
             group,
             consumer_type=ConsumerType.KeyShared,
             initial_position=InitialPosition.Earliest,
-            batch_index_ack_enabled=True,
         )
 
     async def receive(self, limit: int) -> list[Record]:

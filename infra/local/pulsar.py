@@ -37,7 +37,6 @@ allowAutoTopicCreationType=non-partitioned
 brokerDeleteInactiveTopicsEnabled=false
 defaultRetentionTimeInMinutes=10080
 defaultRetentionSizeInMB=-1
-acknowledgmentAtBatchIndexLevelEnabled=true
 defaultNumberOfNamespaceBundles=1
 systemTopicEnabled=false
 topicLevelPoliciesEnabled=false
