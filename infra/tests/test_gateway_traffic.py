@@ -4,7 +4,10 @@ import gzip
 import json
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from chassis.auth import service_token
@@ -84,21 +87,28 @@ def test_a_refusal_of_a_service_passes_unchanged(edge: Edge) -> None:
         assert client.get("/api/v1/orders/7").json() == own
 
 
+def hastily(ask: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """Many at once, so that more are asked than let through, however slow the machine is."""
+    with ThreadPoolExecutor(20) as crowd:
+        return list(crowd.map(lambda _: ask(), range(200)))
+
+
 def test_callers_are_limited_one_by_one(edge: Edge) -> None:
     with edge.public(user_token("hasty")) as hasty, edge.public(user_token("calm")) as calm:
-        answers = [hasty.get("/api/v1/orders/42") for _ in range(60)]
-        assert answers[0].status_code == 200
-        assert is_problem(answers[-1], 429, "rate_limited")
-        assert answers[-1].headers["retry-after"] == "1"
+        answers = hastily(lambda: hasty.get("/api/v1/orders/42"))
         assert calm.get("/api/v1/orders/42").status_code == 200
+    refused = next(answer for answer in answers if answer.status_code != 200)
+    assert answers[0].status_code == 200
+    assert is_problem(refused, 429, "rate_limited")
+    assert refused.headers["retry-after"] == "1"
 
 
 def test_writes_without_a_token_are_limited_together(edge: Edge) -> None:
     with edge.public() as client:
-        answers = [client.post("/api/v1/tokens", json={}) for _ in range(40)]
-        assert answers[0].status_code == 200
-        assert is_problem(answers[-1], 429, "rate_limited")
+        answers = hastily(lambda: client.post("/api/v1/tokens", json={}))
         assert client.get("/api/v1/products").status_code == 200
+    assert answers[0].status_code == 200
+    assert is_problem(next(answer for answer in answers if answer.status_code != 200), 429, "rate_limited")
 
 
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip", "gzip"), ("gzip, br", "br"), ("identity", None)])

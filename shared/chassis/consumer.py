@@ -106,7 +106,7 @@ class Consumer:
         while not stop.is_set():
             await wait(LAG_SECONDS, stop)
             try:
-                for topic, count in (await self._broker.lag(self._on.topics, self._group)).items():
+                for topic, count in (await unless(stop, self.lag()) or {}).items():
                     metrics.lag.labels(self._group, topic).set(count)
                 if away_for_me:
                     self.trouble.ends()
