@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from chassis.migrate import migrate
 from chassis.service import installed, installed_names
+from chassis.testing import new_database
 from loadtests.shop import Open, Shop
 
 pytestmark = [pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]  # beside the other shops: it fills tables
@@ -85,11 +85,7 @@ async def test_no_statement_reads_a_whole_table(name: str, seen: dict[str, list[
 
 
 async def _filled(name: str) -> "asyncpg.Connection[Any]":
-    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
-    await admin.execute(f'DROP DATABASE IF EXISTS "plans_{name}" WITH (FORCE)')
-    await admin.execute(f'CREATE DATABASE "plans_{name}"')
-    await admin.close()
-    url = urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/plans_{name}").geturl()
+    url = await new_database(f"plans_{name}")
     await migrate(installed()[name], url)
     connection = await asyncpg.connect(url)
     await connection.execute("SET session_replication_role = replica")  # no keys and triggers: the rows are made up

@@ -42,12 +42,12 @@ def config(service: Service, connection: Connection | None = None) -> "Config":
     return it
 
 
-async def migrate(service: Service, database_url: str) -> None:
-    """Run what is missing. Waits for another instance that is at it."""
+async def migrate(service: Service, database_url: str, revision: str = "head") -> None:
+    """Run what is missing up to a revision. Waits for another instance that is at it."""
     if await _is_newest(service, database_url):
         return
     async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-        await _migrate(service, database_url)
+        await _migrate(service, database_url, revision)
 
 
 async def _is_newest(service: Service, database_url: str) -> bool:
@@ -62,7 +62,7 @@ async def _is_newest(service: Service, database_url: str) -> bool:
     return bool(version == max(path.stem.partition("_")[0] for path in versions(service).glob("*.py")))
 
 
-async def _migrate(service: Service, database_url: str) -> None:
+async def _migrate(service: Service, database_url: str, revision: str) -> None:
     from alembic import command  # with what it imports, 0.5 s that a start without migrations does not need
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -74,7 +74,7 @@ async def _migrate(service: Service, database_url: str) -> None:
                 await connection.commit()
                 await asyncio.sleep(0.2)
             await connection.commit()
-            await connection.run_sync(lambda it: command.upgrade(config(service, it), "head"))
+            await connection.run_sync(lambda it: command.upgrade(config(service, it), revision))
             await connection.commit()
     finally:
         await asyncio.shield(engine.dispose())

@@ -183,11 +183,7 @@ async def empty_database(service: Service) -> str:
     name = f"{service.name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     url = urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
     if name not in _migrated:
-        admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
-        await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        await admin.execute(f'CREATE DATABASE "{name}"')
-        await admin.close()
-        await migrate(service, url)
+        await migrate(service, await new_database(name))
         connection = await asyncpg.connect(url)
         tables = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
@@ -199,6 +195,22 @@ async def empty_database(service: Service) -> str:
     await connection.execute(f"TRUNCATE {_migrated[name]} RESTART IDENTITY CASCADE")
     await connection.close()
     return url
+
+
+async def database_at(service: Service, revision: str) -> str:
+    """The address of a new database as the service had it at an earlier revision of its schema."""
+    url = await new_database(f"{service.name}_{revision}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+    await migrate(service, url, revision)
+    return url
+
+
+async def new_database(name: str) -> str:
+    """The address of an empty database, in the place of one of this name."""
+    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
+    await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    await admin.close()
+    return urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
 
 
 def free_port() -> int:

@@ -1,24 +1,20 @@
 """What operators can ask about messages: sent, published, waiting, handled, parked, and how far a service is behind."""
 
 import asyncio
-import os
 import re
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 import pytest
-from alembic import command
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from chassis import archive
 from chassis.messaging.broker import BrokerUnavailable
 from chassis.messaging.memory import MemoryBroker
-from chassis.migrate import config, migrate
+from chassis.migrate import migrate
 from chassis.tables import new_id
-from chassis.testing import Launch, Launched
+from chassis.testing import Launch, Launched, database_at
 from ledger.handlers import Outside
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
@@ -229,7 +225,7 @@ async def test_a_large_history_is_not_read_whole(ledger: Launched, sql: str, typ
 
 
 async def test_a_history_in_use_gets_its_indexes_beside_the_relay_and_so_do_days_to_come() -> None:
-    url = await before_the_indexes()
+    url = await database_at(service, "0001")
     connection = await asyncpg.connect(url)
     try:
         for day in (1, 2):
@@ -256,22 +252,6 @@ async def test_a_history_in_use_gets_its_indexes_beside_the_relay_and_so_do_days
         await connection.close()
     parts = ("", "_1", "_2", "_3", "_rest")
     assert [tuple(row) for row in found] == [(f"outbox_history{part}", 3) for part in parts]
-
-
-async def before_the_indexes() -> str:
-    """The address of a new database at the first revision."""
-    name = f"ledger_before_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
-    await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    await admin.close()
-    url = urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.connect() as connection:
-        await connection.run_sync(lambda it: command.upgrade(config(service, it), "0001"))
-        await connection.commit()
-    await engine.dispose()
-    return url
 
 
 async def is_building(url: str) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -24,7 +23,7 @@ from chassis.discovery import Api, Layer
 from chassis.migrate import migrate
 from chassis.service import Service
 from chassis.tables import Table, new_id
-from chassis.testing import SERVICE_KEY
+from chassis.testing import SERVICE_KEY, new_database
 
 BEGIN = "CREATE TABLE people (id uuid PRIMARY KEY, name varchar NOT NULL)"
 EXPAND = "ALTER TABLE people ADD COLUMN full_name varchar"
@@ -107,7 +106,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Da
     models.__file__ = str(tmp_path / "people" / "models.py")
     (tmp_path / "migrations").mkdir()
     service = Service(Api("people", Layer.SYSTEM), models=models)
-    url = await _new_database()
+    url = await new_database(f"people_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
     opened = Database("people", Settings.of("people", database_url=url, service_key=SERVICE_KEY))
 
     async def step(sql: str) -> Database:
@@ -124,15 +123,6 @@ async def database(tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Da
 
     yield step
     await opened.close()
-
-
-async def _new_database() -> str:
-    name = f"people_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
-    await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    await admin.close()
-    return urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
 
 
 @asynccontextmanager

@@ -1,39 +1,20 @@
 """The history of prices begins with what is there, and is kept while the code of the revision before still runs."""
 
-import os
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
-from alembic import command
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.migrate import config, migrate
+from chassis.migrate import migrate
 from chassis.tables import new_id
+from chassis.testing import database_at
 from product.main import service
 
 ADD = "INSERT INTO products (id, version, name, description, category, price_cents, currency) VALUES"
 CHANGE = "UPDATE products SET version = version + 1, name = $2, price_cents = $3 WHERE id = $1"
 
 
-async def at_the_first_revision() -> str:
-    """The address of a new database as it was before there was a history."""
-    name = f"product_before_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    admin = await asyncpg.connect(os.environ["TEST_POSTGRES_URL"])
-    await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    await admin.close()
-    url = urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.connect() as connection:
-        await connection.run_sync(lambda it: command.upgrade(config(service, it), "0001"))
-        await connection.commit()
-    await engine.dispose()
-    return url
-
-
 async def test_prices_are_kept_across_the_migration() -> None:
-    url, before, between = await at_the_first_revision(), new_id(), new_id()
+    url, before, between = await database_at(service, "0001"), new_id(), new_id()
     code_before = await asyncpg.connect(url)
 
     async def add(id: UUID) -> None:
