@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any, cast
 
 import asyncpg
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
 def _runtime(request: Request) -> _Runtime:
@@ -106,6 +108,22 @@ async def _answer_once(
             return first
         raise
     return response
+
+
+def raises(*problems: type[Problem]) -> dict[int | str, Any]:
+    """The `responses=` of a route for the problems that it raises itself, by status, with an example of each.
+
+    What any route may answer (401, 403, 422, 503, …) follows from its dependencies and is not repeated here.
+    """
+    responses: dict[int | str, Any] = {}
+    for problem in problems:
+        title = HTTPStatus(problem.status).phrase
+        empty = {"description": "", "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA, "examples": {}}}}
+        response = responses.setdefault(problem.status, empty)
+        response["description"] = f"{response['description']} `{problem.code}`: {problem.detail}".strip()
+        example = {"title": title, "status": problem.status, "code": problem.code, "detail": problem.detail}
+        response["content"]["application/problem+json"]["examples"][problem.code] = {"value": example}
+    return responses
 
 
 class Router(APIRouter):
