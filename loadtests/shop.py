@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from cli.seed import BATCH, products
 from local import NAME
 from local.server import free_port

@@ -35,9 +35,9 @@ ILLEGAL_IMPORTS = [
     (LOGIC, "services/order/order/saga.py", "httpx"),
     (LOGIC, "services/payment/payment/handlers.py", "aiokafka"),
     (LOGIC, "services/user/user/queries.py", "fastapi"),
-    (CHASSIS, "shared/chassis/errors.py", "chassis.work"),
-    (CHASSIS, "shared/chassis/outbox.py", "chassis.consumer"),
-    (PORT, "shared/chassis/messaging/memory.py", "chassis.messaging.kafka"),
+    (CHASSIS, "shared/chassis/errors.py", "chassis.database.unit_of_work"),
+    (CHASSIS, "shared/chassis/messaging/relay.py", "chassis.messaging.consumer"),
+    (PORT, "shared/chassis/brokers/memory.py", "chassis.brokers.kafka"),
     (STRANGER, "infra/outside/planted.py", "contracts.order"),
 ]
 ILLEGAL_LINES = [

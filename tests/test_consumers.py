@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event, Message
+from chassis.calls.discovery import Api, Layer
+from chassis.database.loading import rows
+from chassis.database.tables import Table
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Event, Message
+from chassis.messaging.subscriptions import Subscriptions
 from chassis.service import Service, installed
-from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import Table
-from chassis.work import UnitOfWork
 from tools.consumers import reads, unserved
 from tools.contracts import schema_of, schemas
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from chassis.messaging.message import Command, Event, Message
+from chassis.message import Command, Event, Message
 from contracts.product import StockReserved
 from tools.compatibility import Schema, breaks
 from tools.contracts import FOLDER, committed, in_folder, not_additive, refusals, schema_of, schemas

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from chassis.migrate import migrate
+from chassis.process.migrate import migrate
 from chassis.service import installed, installed_names
 from chassis.testing import new_database
 from loadtests.shop import Open, Shop

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_DNS, uuid5
 from pydantic.json_schema import models_json_schema
 
 from chassis.config import Settings
-from chassis.messaging.message import Command, Event, Message
+from chassis.message import Command, Event, Message
 from tools.compatibility import Schema
 from tools.contracts import Untitled, contracts
 from tools.map import by_layer, ends, messages, owner_of

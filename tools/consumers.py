@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chassis.messaging.message import Message
+from chassis.message import Message
+from chassis.messaging.subscriptions import Subscription
 from chassis.service import Service
-from chassis.subscriptions import Subscription
 from tools.compatibility import Kind, Schema, gaps
 
 LOOK_AT_NO_FIELD = (type, isinstance)

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from chassis.messaging.message import Command, Event, Message
+from chassis.message import Command, Event, Message
 from chassis.service import installed
 from tools.compatibility import Schema, breaks
 from tools.consumers import unserved

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event, Message
+from chassis.calls.discovery import Api, Layer
+from chassis.message import Command, Event, Message
 from chassis.service import Service, installed
 
 ARROWS = {"command": "-->", "event": "-.->", "call": "==>"}

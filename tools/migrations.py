@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from chassis.schema import LOCK_TIMEOUT
+from chassis.database.schema import LOCK_TIMEOUT
 
 
 def sql(path: Path) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from chassis.messaging.message import Message
+from chassis.message import Message
 from chassis.service import installed
 from tools import map as chart
 from tools.asyncapi import example, topics

@@ -14,9 +14,9 @@ MAX_SERVICE_LINES = 900  # of code: tables in docstrings and comments are not wh
 
 ENDS_A_TRANSACTION = {"commit", "rollback", "transaction"}
 MAY_END_ONE = {
-    "shared/chassis/work.py",  # the unit of work
-    "shared/chassis/database.py",  # which ends it with its block
-    "shared/chassis/migrate.py",
+    "shared/chassis/database/unit_of_work.py",  # the unit of work
+    "shared/chassis/database/pool.py",  # which ends it with its block
+    "shared/chassis/process/migrate.py",
     "shared/chassis/migrations/env.py",
     "shared/chassis/messaging/kafka/group.py",  # commits what was read, not what was written
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from chassis.service import installed_names
 from local import state
 from local.trouble import Trouble

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from chassis.messaging.message import Message
+from chassis.message import Message
 from cli._system import Gateway, internal, public
 from cli.seed import seed
 from contracts import order, payment, product, shipping

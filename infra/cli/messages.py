@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 import contracts
-from chassis.messaging.message import Message
+from chassis.message import Message
 from cli._system import Services
 from cli._trace import lines, trace_of
 from local.trouble import Trouble

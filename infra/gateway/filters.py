@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from chassis.auth import SERVICE_ISSUER
+from chassis.calls.auth import SERVICE_ISSUER
 from gateway.declared import Operation
 
 Json = dict[str, Any]

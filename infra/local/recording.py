@@ -11,10 +11,10 @@ import sys
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from chassis.messaging.broker import Broker
-from chassis.messaging.kafka import KafkaBroker
-from chassis.messaging.message import Envelope
-from chassis.messaging.pulsar import PulsarBroker
+from chassis.brokers.kafka import KafkaBroker
+from chassis.brokers.port import Broker
+from chassis.brokers.pulsar import PulsarBroker
+from chassis.message import Envelope
 from local.jars import CACHE, exclusive
 from local.java import JavaServer
 from local.kafka import Kafka

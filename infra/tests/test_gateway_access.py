@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 import gateway
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from local.envoy import Envoy
 
 from .conftest import PARTS, SERVICE_KEY, USER_KEY, Edge, Upstream, is_problem, new_ports, reply, user_token, wait_for

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from gateway.filters import MAX_BODY_BYTES
 
 from .conftest import SERVICE_KEY, Edge, hang_up, is_problem, reply, user_token, wait_for

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import gateway
-from chassis.messaging.kafka import KafkaBroker
-from chassis.messaging.pulsar import PulsarBroker
-from chassis.tables import new_id
+from chassis.brokers.kafka import KafkaBroker
+from chassis.brokers.pulsar import PulsarBroker
+from chassis.database.tables import new_id
 from chassis.testing import SERVICE_KEY, Launch, Launched
 from cli import _system, app
 from contracts.product import Line, ReserveStock, RestockItems, StockRejected

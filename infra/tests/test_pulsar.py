@@ -8,9 +8,9 @@ import httpx
 import psutil
 import pytest
 
-from chassis.messaging.broker import TopicDiffers
-from chassis.messaging.message import Envelope
-from chassis.messaging.pulsar import PulsarBroker
+from chassis.brokers.port import TopicDiffers
+from chassis.brokers.pulsar import PulsarBroker
+from chassis.message import Envelope
 from local.pulsar import Pulsar
 
 

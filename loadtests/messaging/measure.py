@@ -9,9 +9,9 @@ from statistics import quantiles
 import asyncpg
 import psutil
 
-from chassis import metrics
-from chassis.migrate import migrate
-from chassis.outbox import BATCH
+from chassis.messaging.relay import BATCH
+from chassis.process.migrate import migrate
+from chassis.telemetry import metrics
 from loadtests.clients import AT_ONCE
 from loadtests.load import at_once
 from loadtests.messaging.by_hand import WRITERS

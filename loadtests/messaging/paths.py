@@ -7,11 +7,11 @@ from typing import Protocol, Self
 
 from opentelemetry.trace import SpanKind
 
-from chassis import tracing
+from chassis.brokers.memory import MemoryBroker
 from chassis.config import Settings
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.process.instance import Instance
+from chassis.telemetry import tracing
 from loadtests.messaging.service import Handed, service
 from local.server import free_port
 

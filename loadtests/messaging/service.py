@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event
+from chassis.calls.discovery import Api, Layer
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Event
+from chassis.messaging.subscriptions import Subscriptions
 from chassis.service import Service
-from chassis.subscriptions import Subscriptions
-from chassis.work import UnitOfWork
 from loadtests.messaging import models
 from loadtests.messaging.models import Parcel
 

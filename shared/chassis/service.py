@@ -11,15 +11,15 @@ from typing import Any, Protocol, TypeVar, cast
 import httpx
 from fastapi import APIRouter
 
-from chassis.auth import Tokens
-from chassis.client import ServiceClient
+from chassis.calls.auth import Tokens
+from chassis.calls.client import ServiceClient
+from chassis.calls.discovery import Api, Discovery
 from chassis.config import Settings
-from chassis.database import Database
-from chassis.discovery import Api, Discovery
-from chassis.due import Due
-from chassis.subscriptions import Subscriptions
-from chassis.tables import Table
-from chassis.tasks import Tasks
+from chassis.database.pool import Database
+from chassis.database.tables import Table
+from chassis.jobs.sweeper import Due
+from chassis.jobs.tasks import Tasks
+from chassis.messaging.subscriptions import Subscriptions
 
 
 class Held(Protocol):

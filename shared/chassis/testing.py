@@ -23,13 +23,13 @@ import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
-from chassis.auth import service_token
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Envelope, Message
-from chassis.migrate import migrate
+from chassis.brokers.memory import MemoryBroker
+from chassis.calls.auth import service_token
+from chassis.database.tables import Table, build, new_id, shape
+from chassis.message import Envelope, Message
+from chassis.process.instance import Instance
+from chassis.process.migrate import migrate
 from chassis.service import Service
-from chassis.tables import Table, build, new_id, shape
 
 T = TypeVar("T", bound=Table)
 SERVICE_KEY = "a-key-for-tests-of-at-least-32-bytes"

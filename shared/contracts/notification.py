@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event
+from chassis.calls.discovery import Api, Layer
+from chassis.message import Command, Event
 
 api = Api("notification", Layer.SYSTEM)
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event
+from chassis.calls.discovery import Api, Layer
+from chassis.message import Event
 from contracts.product import Currency, Line, Quantity
 
 api = Api("order", Layer.PROCESS)

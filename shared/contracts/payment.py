@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event
+from chassis.calls.discovery import Api, Layer
+from chassis.message import Command, Event
 from contracts.product import Currency
 
 api = Api("payment", Layer.SYSTEM)

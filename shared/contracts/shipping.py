@@ -4,8 +4,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event
+from chassis.calls.discovery import Api, Layer
+from chassis.message import Command, Event
 from contracts.product import Currency, Line
 
 api = Api("shipping", Layer.SYSTEM)

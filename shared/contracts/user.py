@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event
+from chassis.calls.discovery import Api, Layer
+from chassis.message import Command, Event
 
 api = Api("user", Layer.SYSTEM)
 

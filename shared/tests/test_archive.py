@@ -9,11 +9,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from chassis import archive
-from chassis.messaging.broker import BrokerUnavailable
-from chassis.messaging.memory import MemoryBroker
-from chassis.migrate import migrate
-from chassis.tables import new_id
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import BrokerUnavailable
+from chassis.database.tables import new_id
+from chassis.messaging import message_log
+from chassis.process.migrate import migrate
 from chassis.testing import Launch, Launched, database_at
 from ledger.handlers import Outside
 from ledger.main import service
@@ -201,9 +201,9 @@ SELECT i, 0, 't', md5((i / 5)::text), gen_random_uuid(), 'x', 'ledger', now(), '
 now() + i % 3 * interval '1 day' FROM generate_series(1, 20000) i
 """
 PLANNED = [
-    (archive._about, "text, text[]", "NULL, NULL"),
+    (message_log._about, "text, text[]", "NULL, NULL"),
     (
-        archive._published,
+        message_log._published,
         "timestamptz, timestamptz, text, text, bigint",
         "'-infinity', 'infinity', NULL, NULL, 1000",
     ),

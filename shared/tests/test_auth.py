@@ -9,10 +9,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
-from chassis import auth
-from chassis.auth import ASK_SECONDS, KEYS_SECONDS, Tokens
+from chassis.calls import auth
+from chassis.calls.auth import ASK_SECONDS, KEYS_SECONDS, Tokens
+from chassis.database.tables import new_id
 from chassis.errors import Unauthenticated, Unavailable
-from chassis.tables import new_id
 from chassis.testing import SERVICE_KEY
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from chassis import client as calling
-from chassis.client import DEADLINE_HEADER, ServiceClient
-from chassis.discovery import Api, Layer
+from chassis.calls import client as calling
+from chassis.calls.client import DEADLINE_HEADER, ServiceClient
+from chassis.calls.discovery import Api, Layer
+from chassis.database.tables import new_id
 from chassis.errors import Problem
 from chassis.service import Service
-from chassis.tables import new_id
 from chassis.testing import Launched, free_port, token
 from ledger.messages import above, api, peer
 from ledger.routes import tries

@@ -11,13 +11,13 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from chassis import consumer
-from chassis.consumer import Consumer
-from chassis.messaging.broker import BrokerUnavailable, Start, Subscription
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Envelope
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import BrokerUnavailable, Start, Subscription
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Envelope
+from chassis.messaging import consumer
+from chassis.messaging.consumer import Consumer
 from chassis.testing import Launch, Launched
-from chassis.work import UnitOfWork
 from ledger.between import Between, BetweenSubscription
 from ledger.faults import database_away, until_waiting
 from ledger.handlers import Outside

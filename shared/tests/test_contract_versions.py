@@ -15,21 +15,22 @@ import pytest
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.discovery import Api, Layer
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Command, Event, Message
+from chassis.brokers.memory import MemoryBroker
+from chassis.calls.discovery import Api, Layer
+from chassis.database.loading import rows
+from chassis.database.tables import Table
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Command, Event, Message
+from chassis.messaging.subscriptions import Subscriptions
+from chassis.process.instance import Instance
 from chassis.service import Service
-from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import Table
 from chassis.testing import SERVICE_KEY, Launched, empty_database, free_port, launched
-from chassis.work import UnitOfWork
 from ledger.waiting import until
 from tools.consumers import unserved
 from tools.contracts import schema_of
 
 MIGRATION = """
-from chassis import schema
+from chassis.database import schema
 revision, down_revision = "0001", None
 
 def upgrade():

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chassis.due import Sweeper
+from chassis.database.unit_of_work import Cause
+from chassis.jobs.sweeper import Sweeper
 from chassis.testing import Launched
-from chassis.work import Cause
 from ledger.handlers import INTEREST, LEASE_SECONDS, Outside
 from ledger.main import service
 from ledger.messages import Book, Printed

@@ -17,12 +17,12 @@ import pytest
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
+from chassis.calls.discovery import Api, Layer
 from chassis.config import Settings
-from chassis.database import Database
-from chassis.discovery import Api, Layer
-from chassis.migrate import migrate
+from chassis.database.pool import Database
+from chassis.database.tables import Table, new_id
+from chassis.process.migrate import migrate
 from chassis.service import Service
-from chassis.tables import Table, new_id
 from chassis.testing import SERVICE_KEY, new_database
 
 BEGIN = "CREATE TABLE people (id uuid PRIMARY KEY, name varchar NOT NULL)"
@@ -114,7 +114,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Da
         before = f"{number - 1:04}" if number > 1 else None
         tables = "upgrade_v1(); " if number == 1 else ""
         (tmp_path / "migrations" / f"{number:04}_step.py").write_text(
-            f"from alembic import op\nfrom chassis.schema import upgrade_v1\n"
+            f"from alembic import op\nfrom chassis.database.schema import upgrade_v1\n"
             f"revision, down_revision = '{number:04}', {before!r}\n"
             f"def upgrade():\n    {tables}op.execute({sql!r})\n"
         )

@@ -16,12 +16,12 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from chassis.consumer import Consumer
-from chassis.messaging.broker import BrokerUnavailable, Start, TopicDiffers
-from chassis.messaging.kafka import KafkaBroker, group
-from chassis.messaging.kafka import broker as publishing
-from chassis.messaging.kafka.topics import CONFIG
-from chassis.messaging.message import Envelope
+from chassis.brokers.kafka import KafkaBroker, group
+from chassis.brokers.kafka import broker as publishing
+from chassis.brokers.kafka.topics import CONFIG
+from chassis.brokers.port import BrokerUnavailable, Start, TopicDiffers
+from chassis.message import Envelope
+from chassis.messaging.consumer import Consumer
 from ledger.waiting import until
 from local.kafka import Kafka
 

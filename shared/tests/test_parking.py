@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from chassis.consumer import Consumer
-from chassis.parking import Parking
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.messaging.consumer import Consumer
+from chassis.messaging.dead_letters import Parking
 from chassis.testing import Launched
-from chassis.work import UnitOfWork
 from ledger.handlers import Outside
 from ledger.messages import Book, Booked
 from ledger.models import Account

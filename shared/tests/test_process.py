@@ -15,10 +15,10 @@ import asyncpg
 import httpx
 import pytest
 
-from chassis.auth import service_token
-from chassis.messaging.kafka import KafkaBroker
-from chassis.messaging.message import Envelope
-from chassis.tables import new_id
+from chassis.brokers.kafka import KafkaBroker
+from chassis.calls.auth import service_token
+from chassis.database.tables import new_id
+from chassis.message import Envelope
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from ledger.main import service
 from ledger.messages import Book

@@ -1,4 +1,4 @@
-"""Tasks: woken after a commit, run in this process or, on a real Valkey, by a worker that may be killed."""
+"""Tasks: woken after a commit, run in this process or, on a real Valkey, by a celery that may be killed."""
 
 import asyncio
 import signal
@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from opentelemetry.trace import SpanKind
 
-from chassis import tracing, worker
-from chassis.tasks import Tasks
+from chassis.jobs import celery
+from chassis.jobs.tasks import Tasks
+from chassis.telemetry import tracing
 from chassis.testing import Launch, Launched
 from ledger.models import Note
 from ledger.process import RUN, Running, running
@@ -185,7 +186,7 @@ async def test_without_valkey_all_else_goes_on_and_it_is_said_once(
         assert waiting["waiting_for"].keys() == {"worker"}
         for _ in range(3):
             await wake(sender, "reckon")  # it commits
-            await asyncio.sleep(worker.GATHER_SECONDS * 2)
+            await asyncio.sleep(celery.GATHER_SECONDS * 2)
         await until(lambda: "queue for wake-ups is away" in caplog.text)
         valkey.start()
         await it.until("/readyz")
@@ -198,16 +199,16 @@ async def test_a_worker_whose_celery_fails_ends_rather_than_only_seem_to_work(
     sender: Launched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
-        raise RuntimeError("no worker today")
+        raise RuntimeError("no celery today")
 
-    monkeypatch.setattr(worker, "WorkController", refuse)
-    with pytest.raises(RuntimeError, match="no worker today"):
+    monkeypatch.setattr(celery, "WorkController", refuse)
+    with pytest.raises(RuntimeError, match="no celery today"):
         await sender.instance.tasks.work(asyncio.Event())
 
 
 async def test_a_long_queue_gets_no_longer(sender: Launched, valkey: Valkey) -> None:
     queue = sender.instance.tasks
-    assert isinstance(queue, worker.Queue)
-    for _ in range(worker.ENOUGH + 10):
+    assert isinstance(queue, celery.Queue)
+    for _ in range(celery.ENOUGH + 10):
         queue._publish({"reckon": None})
-    assert ask(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % worker.ENOUGH
+    assert ask(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % celery.ENOUGH

@@ -9,13 +9,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.database import Database
-from chassis.migrate import metadata
-from chassis.schema import include
+from chassis.database.loading import load, rows
+from chassis.database.pool import Database
+from chassis.database.schema import include
+from chassis.database.unit_of_work import MAX_MESSAGE_BYTES, MessageTooLarge, UnitOfWork
+from chassis.process.migrate import metadata
 from chassis.service import Service, installed
-from chassis.subscriptions import load, rows
 from chassis.testing import Launched, empty_database
-from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge, UnitOfWork
 from ledger.main import service as ledger_service
 from ledger.messages import Booked
 from ledger.models import Account, Note

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from joserfc.jwk import OKPKey
 
-from chassis.auth import service_token
-from chassis.client import DEADLINE_HEADER
-from chassis.tables import new_id
+from chassis.calls.auth import service_token
+from chassis.calls.client import DEADLINE_HEADER
+from chassis.database.tables import new_id
 from chassis.testing import Launched, token
 from ledger.models import Account
 

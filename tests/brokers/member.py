@@ -15,11 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
-from chassis.consumer import Consumer
-from chassis.messaging.broker import Broker, Start
-from chassis.messaging.kafka import KafkaBroker
-from chassis.messaging.message import Envelope
-from chassis.messaging.pulsar import PulsarBroker
+from chassis.brokers.kafka import KafkaBroker
+from chassis.brokers.port import Broker, Start
+from chassis.brokers.pulsar import PulsarBroker
+from chassis.message import Envelope
+from chassis.messaging.consumer import Consumer
 
 
 @dataclass(frozen=True)

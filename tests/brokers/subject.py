@@ -14,8 +14,8 @@ from uuid import uuid4
 from brokers.member import Member, Spawned, connect
 from brokers.proxy import Proxy
 from brokers.stream import Stream, streaming
-from chassis.messaging.broker import Broker, Start
-from chassis.messaging.memory import MemoryBroker
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import Broker, Start
 from ledger.waiting import until
 from local.kafka import Kafka
 from local.pulsar import Pulsar

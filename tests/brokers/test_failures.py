@@ -11,8 +11,8 @@ import pytest
 
 from brokers.asking import history, of_parked, parked, until_booked, until_parked
 from brokers.subject import Subject
-from chassis.messaging.broker import Broker, Start, Subscription
-from chassis.messaging.pulsar import subscription
+from chassis.brokers.port import Broker, Start, Subscription
+from chassis.brokers.pulsar import subscription
 from chassis.testing import Launch, Launched
 from ledger.between import Between
 from ledger.faults import database_away, until_waiting

@@ -13,11 +13,11 @@ import pytest
 
 from brokers.asking import counted, history, parked, until_booked, until_parked
 from brokers.subject import HISTORY, Subject, needs
-from chassis.instance import Instance
-from chassis.messaging.broker import Broker, BrokerUnavailable, Start, Subscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.port import Broker, BrokerUnavailable, Start, Subscription
+from chassis.database.unit_of_work import MAX_MESSAGE_BYTES, MessageTooLarge
+from chassis.message import Envelope
+from chassis.process.instance import Instance
 from chassis.testing import SERVICE_KEY, Launch, Launched, empty_database, free_port, launched
-from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge
 from ledger.between import Between, BetweenSubscription
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten

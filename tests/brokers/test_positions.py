@@ -11,7 +11,7 @@ import pytest
 from brokers.member import count_of, in_order
 from brokers.stream import dealt, envelopes, put_all
 from brokers.subject import HISTORY, Subject, needs
-from chassis.messaging.broker import GroupActive, Start, Subscription
+from chassis.brokers.port import GroupActive, Start, Subscription
 from ledger.waiting import until
 
 

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 from brokers.member import Member, count_of, handled_by, in_order, overlaps
 from brokers.stream import KEYS, dealt, envelopes, put_all
 from brokers.subject import ABLE, MEMBERS, Subject
-from chassis.messaging.broker import Start, Subscription
-from chassis.messaging.kafka import group
-from chassis.messaging.message import Envelope
+from chassis.brokers.kafka import group
+from chassis.brokers.port import Start, Subscription
+from chassis.message import Envelope
 from ledger.between import Between, BetweenSubscription
 from ledger.waiting import until
 

@@ -12,8 +12,8 @@ from aggregator.cache import Cached
 from aggregator.config import AggregatorSettings
 from aggregator.models import Product
 from chassis.errors import Problem
-from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Router, Runtime, Work
+from chassis.web.application import Router, Runtime, Work
+from chassis.web.pagination import Cursor, Limit, Page, page, position
 from contracts import product as product_contract
 from contracts.aggregator import ProductDetail
 from contracts.product import CategoryView, ProductView, StockView

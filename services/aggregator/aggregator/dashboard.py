@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import Query
 
 from aggregator import queries
-from chassis.pages import Cursor, Limit, page, position
-from chassis.web import Router, Staff, Work
+from chassis.web.application import Router, Staff, Work
+from chassis.web.pagination import Cursor, Limit, page, position
 from contracts.aggregator import DashboardTotals, DashboardView
 from contracts.order import CURRENCY, OrderStatus
 

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from aggregator.models import Generation, Order, Product, Use
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.messaging.subscriptions import Subscriptions
 from contracts.aggregator import OrderStep
 from contracts.order import ANNOUNCED, OrderEvent, OrderState
 from contracts.product import ProductChanged

@@ -18,9 +18,9 @@ from valkey.exceptions import ValkeyError
 
 from aggregator.config import AggregatorSettings
 from aggregator.models import Order
-from chassis.backoff import Backoff
-from chassis.logs import Trouble
-from chassis.web import Runtime
+from chassis.resilience.backoff import Backoff
+from chassis.telemetry.logs import Trouble
+from chassis.web.application import Runtime
 
 logger = logging.getLogger(__name__)
 CHANNEL = "orders"

@@ -8,10 +8,10 @@ from fastapi import Query
 from aggregator import queries
 from aggregator.errors import OrderNotFound
 from aggregator.models import Order
-from chassis.auth import Token
+from chassis.calls.auth import Token
 from chassis.errors import Problem
-from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Caller, Router, Runtime, Work
+from chassis.web.application import Caller, Router, Runtime, Work
+from chassis.web.pagination import Cursor, Limit, Page, page, position
 from contracts import order as contract
 from contracts.aggregator import OrderDetail, OrderStep
 from contracts.order import OrderView, StepView

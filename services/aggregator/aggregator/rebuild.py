@@ -13,11 +13,11 @@ from aggregator.errors import RebuildNotFound
 from aggregator.handlers import FIRST_GENERATION, keep_order, keep_product
 from aggregator.models import Generation, Order, Product, Rebuild, Stage, Use
 from aggregator.orders import step_of
-from chassis.due import Due
-from chassis.pages import Page
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.jobs.sweeper import Due
 from chassis.service import Runtime
-from chassis.web import Operator, Router, Work
-from chassis.work import UnitOfWork
+from chassis.web.application import Operator, Router, Work
+from chassis.web.pagination import Page
 from contracts import order, product
 from contracts.aggregator import RebuildView
 from contracts.order import ExportedOrder

@@ -17,10 +17,10 @@ from aggregator.config import AggregatorSettings
 from aggregator.models import Order
 from aggregator.news import News
 from aggregator.orders import steps, view, visible
-from chassis.backoff import wait
-from chassis.failures import away
+from chassis.database.errors import away
+from chassis.resilience.backoff import wait
 from chassis.service import Runtime as Running
-from chassis.web import Caller, Runtime
+from chassis.web.application import Caller, Runtime
 from contracts import order as contract
 from contracts.aggregator import OrderUpdate
 from contracts.order import OrderStatus, OrderView

@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.main import service
 from aggregator.models import Generation, Order, Product, Stage, Use
-from chassis.tables import new_id
+from chassis.database.tables import new_id
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from contracts.order import (
     OrderCancelled,
@@ -205,7 +205,7 @@ class Killable:
     environment: dict[str, str]
 
     async def start(self) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-c", "from chassis.run import main; main()", "aggregator", "consumer"]
+        command = [sys.executable, "-c", "from chassis.process.run import main; main()", "aggregator", "consumer"]
         environment = self.environment | {"PORT": str(free_port())}
         return await asyncio.create_subprocess_exec(*command, env=environment)
 

@@ -13,9 +13,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.tables import new_id
+from chassis.brokers.memory import MemoryBroker
+from chassis.database.tables import new_id
+from chassis.process.instance import Instance
 from chassis.testing import Launch, Launched, free_port, token
 from contracts.order import (
     OrderCancelled,

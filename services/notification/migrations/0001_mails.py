@@ -1,6 +1,6 @@
 """Mails, preferences."""
 
-from chassis import schema
+from chassis.database.pool import schema
 
 revision = "0001"
 down_revision = None

@@ -1,8 +1,9 @@
 """A mail is written down when it is commanded, once for its cause; who is erased is forgotten."""
 
-from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.messaging.subscriptions import Subscriptions
 from contracts.notification import Notify, Template
 from contracts.user import ReportErasure, UserErased
 from notification import mails

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from opentelemetry.trace import Span, SpanKind
 
-from chassis import tracing
-from chassis.work import Cause, UnitOfWork
+from chassis.database.unit_of_work import Cause, UnitOfWork
+from chassis.telemetry import tracing
 from contracts.notification import NotificationDropped, NotificationSent, Template
 from notification.models import Mail, MailState
 

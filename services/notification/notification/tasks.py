@@ -14,10 +14,10 @@ from datetime import timedelta
 from email.message import EmailMessage
 from typing import cast
 
+from chassis.database.unit_of_work import Cause, UnitOfWork
 from chassis.errors import Problem
+from chassis.jobs.tasks import Tasks
 from chassis.service import Runtime
-from chassis.tasks import Tasks
-from chassis.work import Cause, UnitOfWork
 from contracts import user
 from contracts.notification import Template
 from notification import mails, queries

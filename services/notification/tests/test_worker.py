@@ -48,7 +48,7 @@ def start(notification: Launched, users: Users, post: Post) -> Start:
     @asynccontextmanager
     async def start(role: str = "worker", lease_seconds: float = 1) -> AsyncIterator[Process]:
         environment = os.environ | known | {"PORT": str(free_port()), "LEASE_SECONDS": str(lease_seconds)}
-        words = (sys.executable, "-m", "chassis.run", "notification", role)
+        words = (sys.executable, "-m", "chassis.process.run", "notification", role)
         process = await asyncio.create_subprocess_exec(*words, env=environment, stdout=DEVNULL)
         try:
             yield process

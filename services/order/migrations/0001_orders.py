@@ -1,6 +1,6 @@
 """Carts, orders and their history."""
 
-from chassis.schema import script, upgrade_v1
+from chassis.database.schema import script, upgrade_v1
 
 revision = "0001"
 down_revision = None

@@ -1,6 +1,6 @@
 """Quotes, refunds, and when things end. Nothing here waits for a long lock: columns have constant defaults."""
 
-from chassis.schema import script
+from chassis.database.schema import script
 
 revision = "0002"
 down_revision = "0001"

@@ -1,6 +1,6 @@
 """An index that is built while carts are filled: a revision of its own, since it is not in a transaction."""
 
-from chassis.schema import index_concurrently
+from chassis.database.schema import index_concurrently
 
 revision = "0003"
 down_revision = "0002"

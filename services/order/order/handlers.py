@@ -1,7 +1,7 @@
 """What happens to carts and quotes without their owner: they expire, or their owner is erased."""
 
-from chassis.subscriptions import rows
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.unit_of_work import UnitOfWork
 from contracts.user import ReportErasure, UserErased
 from order import saga
 from order.models import Cart, Quote

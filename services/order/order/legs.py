@@ -1,7 +1,7 @@
 """The legs of an order: what each message says of which, and when a leg is closed."""
 
-from chassis.messaging.message import Event
-from chassis.work import UnitOfWork
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Event
 from contracts import payment, product, shipping
 from order.errors import OrderNotFound
 from order.models import Order, Payment, Shipment, Stock

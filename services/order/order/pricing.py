@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple
 from uuid import UUID
 
-from chassis.auth import Token
+from chassis.calls.auth import Token
 from chassis.errors import NotFound, Problem
 from chassis.service import Runtime
 from contracts import product, shipping, user

@@ -21,8 +21,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
 from contracts import payment, product
 from contracts.order import OrderStatus, RefundState, RefundView
 from contracts.product import Line

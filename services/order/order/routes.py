@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from chassis.auth import Token
-from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Caller, IdempotencyKey, Router, ServiceCaller, Staff, Work
+from chassis.calls.auth import Token
+from chassis.web.application import Caller, IdempotencyKey, Router, ServiceCaller, Staff, Work
+from chassis.web.pagination import Cursor, Limit, Page, page, position
 from contracts.order import (
     ExportedOrder,
     OrderView,

@@ -36,11 +36,12 @@ repeated one changes nothing. Each move sends its commands and one event with th
 
 from datetime import timedelta
 
-from chassis.due import Due
-from chassis.messaging.message import Event
-from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.jobs.sweeper import Due
+from chassis.message import Event
+from chassis.messaging.subscriptions import Subscriptions
 from contracts import order as contract
 from contracts import payment, product, shipping
 from contracts.notification import Template

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from chassis.database.tables import new_id
 from chassis.service import installed
-from chassis.tables import new_id
 from chassis.testing import Launch, Launched, free_port
 from contracts.product import ReserveStock
 from contracts.user import ReportErasure, UserErased

@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Message
 from chassis.testing import Launch, Launched
-from chassis.work import UnitOfWork
 from contracts import payment as pay
 from contracts import product as stock
 from contracts import shipping as ship

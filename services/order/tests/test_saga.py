@@ -7,8 +7,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.messaging.message import Command, Event
-from chassis.tables import new_id, shape
+from chassis.database.tables import new_id, shape
+from chassis.message import Command, Event
 from chassis.testing import Launch, Launched
 from contracts.notification import Notify, Template
 from contracts.order import (

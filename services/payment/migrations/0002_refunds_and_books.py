@@ -1,6 +1,6 @@
 """Refunds, the books, and what reconciliation remembers."""
 
-from chassis import schema
+from chassis.database.pool import schema
 
 revision = "0002"
 down_revision = "0001"

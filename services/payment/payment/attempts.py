@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
 from payment.models import Attempt, AttemptKind, Payment
 
 SOON = timedelta(seconds=1)

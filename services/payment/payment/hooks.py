@@ -11,8 +11,8 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import BaseModel
 
-from chassis.web import Router, Runtime, Work
-from chassis.webhooks import signed
+from chassis.web.application import Router, Runtime, Work
+from chassis.web.webhooks import signed
 from payment.config import PaymentSettings
 from payment.errors import PaymentNotFound
 from payment.queries import payment_of_order

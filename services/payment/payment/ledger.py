@@ -11,8 +11,8 @@
 A balance is what came in less what went out: nothing is lost, so all of them together are zero.
 """
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
 from payment.models import Account, Entry, Payment
 
 

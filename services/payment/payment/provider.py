@@ -8,7 +8,7 @@ import httpx
 import stamina
 from pydantic import BaseModel, TypeAdapter
 
-from chassis.guard import Guard, PutOff
+from chassis.resilience.circuit_breaker import Guard, PutOff
 from chassis.service import Runtime
 from payment.config import PaymentSettings
 from payment.models import Attempt, AttemptKind

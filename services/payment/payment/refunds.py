@@ -1,6 +1,6 @@
 """Parts of a payment that are given back, each once per refund_id, together never more than was captured."""
 
-from chassis.work import UnitOfWork
+from chassis.database.unit_of_work import UnitOfWork
 from contracts.payment import PaymentRefunded, PaymentRefundRefused
 from payment.attempts import ask_for
 from payment.ledger import post

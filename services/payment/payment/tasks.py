@@ -6,8 +6,8 @@ No call to the provider is made inside a transaction. A run that fails goes on t
 from datetime import timedelta
 from uuid import UUID
 
+from chassis.jobs.tasks import Tasks
 from chassis.service import Runtime
-from chassis.tasks import Tasks
 from payment.models import Account, Balance, Discrepancy, Payment, Reconciliation
 from payment.provider import changed_since, of_reference
 from payment.queries import (

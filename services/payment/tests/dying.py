@@ -6,11 +6,11 @@ import signal
 import sys
 from dataclasses import replace
 
-from chassis.due import Due
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
+from chassis.brokers.memory import MemoryBroker
+from chassis.jobs.sweeper import Due
+from chassis.jobs.tasks import Tasks
+from chassis.process.instance import Instance
 from chassis.service import Runtime
-from chassis.tasks import Tasks
 from payment.main import service
 from payment.models import Attempt
 from payment.provider import Outcome, ask

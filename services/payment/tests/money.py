@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import httpx
 from standardwebhooks import Webhook
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
 from outside.server import Outside

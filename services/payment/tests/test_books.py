@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
 from payment.handlers import authorize_payment, capture_payment, record_outcome, refund_payment, void_payment
 from payment.models import Account, Attempt, AttemptKind, Entry, Payment, Refund

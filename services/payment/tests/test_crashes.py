@@ -11,13 +11,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database import Database
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Message
-from chassis.subscriptions import load
-from chassis.tables import new_id
-from chassis.tasks import Tasks
+from chassis.brokers.memory import MemoryBroker
+from chassis.database.loading import load
+from chassis.database.pool import Database
+from chassis.database.tables import new_id
+from chassis.jobs.tasks import Tasks
+from chassis.message import Message
+from chassis.process.instance import Instance
 from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
 from outside.server import Outside
 from payment.main import service

@@ -2,8 +2,8 @@
 
 import asyncpg
 
-from chassis.migrate import migrate
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.process.migrate import migrate
 from chassis.testing import database_at
 from payment.main import service
 

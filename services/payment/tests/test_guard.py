@@ -8,11 +8,11 @@ from typing import cast
 import httpx
 import pytest
 
-from chassis import guard
 from chassis.config import Settings
-from chassis.guard import Guard, PutOff, RetryBudget
-from chassis.tables import new_id
-from chassis.tasks import Tasks
+from chassis.database.tables import new_id
+from chassis.jobs.tasks import Tasks
+from chassis.resilience import circuit_breaker
+from chassis.resilience.circuit_breaker import Guard, PutOff, RetryBudget
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
 from outside.server import Outside
@@ -61,14 +61,14 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_one_success_closes_
 async def test_retries_dry_up_while_first_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     it = guarded(failures=10_000, seconds=1)
-    for _ in range(guard.MOST_TOKENS):
+    for _ in range(circuit_breaker.MOST_TOKENS):
         await fail(it, retry=True)
     with pytest.raises(PutOff, match="budget"):
         await it.call(retry=True).__aenter__()
     await fail(it)
     async with it.call(retry=False):
         pass
-    for _ in range(guard.PAID_BACK):
+    for _ in range(circuit_breaker.PAID_BACK):
         await fail(it, retry=True)
     with pytest.raises(PutOff, match="budget"):
         await it.call(retry=True).__aenter__()
@@ -83,7 +83,7 @@ def test_the_budget_never_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1.5
     assert [budget.take(), budget.take()] == [True, False]
     now = 10_000
-    assert sum(budget.take() for _ in range(1_000)) == guard.MOST_TOKENS
+    assert sum(budget.take() for _ in range(1_000)) == circuit_breaker.MOST_TOKENS
 
 
 @pytest.fixture

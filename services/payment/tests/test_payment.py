@@ -9,9 +9,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.messaging.message import Message
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.service import Runtime
-from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.payment import (
     PaymentAuthorized,

@@ -6,8 +6,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import PaymentRefunded, PaymentRefundRefused, PaymentVoided, RefundPayment
 from payment.models import Attempt, Payment, Refund

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.schema import index_concurrently
+from chassis.database.schema import index_concurrently
 
 revision = "0003"
 down_revision = "0002"

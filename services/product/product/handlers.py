@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Iterable
 from uuid import UUID
 
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.messaging.subscriptions import Subscriptions
 from contracts.product import (
     CommitStock,
     ItemsRestocked,

@@ -7,8 +7,8 @@ from fastapi import Depends, Query
 from pydantic import Field
 
 from chassis.errors import InvalidInput
-from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Caller, Router, ServiceCaller, Staff, Work
+from chassis.web.application import Caller, Router, ServiceCaller, Staff, Work
+from chassis.web.pagination import Cursor, Limit, Page, page, position
 from contracts.product import (
     AddProduct,
     CategoryView,

@@ -4,8 +4,8 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.migrate import migrate
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.process.migrate import migrate
 from chassis.testing import database_at
 from product.main import service
 

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.product import (
     CommitStock,

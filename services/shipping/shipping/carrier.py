@@ -7,7 +7,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, model_validator
 
 from chassis.errors import Problem
-from chassis.guard import Guard, PutOff
+from chassis.resilience.circuit_breaker import Guard, PutOff
 from chassis.service import Runtime
 from contracts import user
 from shipping.config import ShippingSettings

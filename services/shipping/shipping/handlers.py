@@ -21,9 +21,10 @@ import logging
 import random
 from datetime import datetime, timedelta
 
-from chassis.due import Due
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.jobs.sweeper import Due
+from chassis.messaging.subscriptions import Subscriptions
 from contracts.shipping import (
     CancelShipment,
     CreateShipment,

@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, Field
 
-from chassis.web import Router, Runtime, Work
-from chassis.webhooks import signed
-from chassis.work import Cause, UnitOfWork
+from chassis.database.unit_of_work import Cause, UnitOfWork
+from chassis.web.application import Router, Runtime, Work
+from chassis.web.webhooks import signed
 from contracts.user import Text
 from shipping.carrier import Parcel
 from shipping.config import ShippingSettings

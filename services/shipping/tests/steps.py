@@ -8,8 +8,8 @@ from uuid import UUID
 
 import httpx
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.product import Line
 from contracts.shipping import CancelShipment, CreateShipment

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from chassis.guard import Guard
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.resilience.circuit_breaker import Guard
 from chassis.testing import Launched
 from contracts.shipping import (
     CancelShipment,

@@ -8,9 +8,9 @@ from typing import cast
 import httpx
 import pytest
 
-from chassis.messaging.message import Message
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.service import Runtime
-from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.shipping import (
     CancelShipment,

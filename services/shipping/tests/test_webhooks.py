@@ -11,8 +11,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database.tables import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.shipping import CancelShipment, ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentLost
 from shipping import handlers

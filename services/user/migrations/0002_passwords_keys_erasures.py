@@ -4,7 +4,7 @@ Waits for no long lock: the new tables are empty, and signing_keys has one row. 
 at the earliest: instances of the version before, which sign with whatever key is the newest, must be gone by then.
 """
 
-from chassis.schema import script
+from chassis.database.schema import script
 
 revision = "0002"
 down_revision = "0001"

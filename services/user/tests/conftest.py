@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.tables import Table, shape
+from chassis.database.tables import Table, shape
 from chassis.testing import Launch, Launched
 from contracts.notification import Notify
 from user.main import service

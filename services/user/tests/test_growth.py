@@ -2,8 +2,8 @@
 
 from sqlalchemy import Select
 
-from chassis.statements import compiled
-from chassis.tables import shape
+from chassis.database.sql import compiled
+from chassis.database.tables import shape
 from chassis.testing import Launched
 from user import queries
 from user.due import due

@@ -11,8 +11,8 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from joserfc.jws import extract_compact
 
-from chassis import auth
-from chassis.auth import KEYS_SECONDS
+from chassis.calls import auth
+from chassis.calls.auth import KEYS_SECONDS
 from chassis.testing import Launched
 from user.models import SigningKey
 

@@ -4,7 +4,7 @@ import hmac
 
 from pydantic import Field
 
-from chassis.auth import KEYS_SECONDS
+from chassis.calls.auth import KEYS_SECONDS
 from chassis.config import Settings
 
 HOUR, DAY = 3600, 24 * 3600

@@ -1,7 +1,8 @@
 """Services report that they hold nothing personal of somebody any more."""
 
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.messaging.subscriptions import Subscriptions
 from contracts.user import ReportErasure
 from user import erasures
 from user.models import Erasure

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from joserfc.jwk import OKPKey
 
-from chassis.auth import KEYS_SECONDS
-from chassis.work import UnitOfWork
+from chassis.calls.auth import KEYS_SECONDS
+from chassis.database.unit_of_work import UnitOfWork
 from user import queries
 from user.config import UserSettings
 from user.models import SigningKey

@@ -5,8 +5,8 @@ import hmac
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database.tables import new_id
+from chassis.database.unit_of_work import UnitOfWork
 from contracts.notification import Notify, Template
 from user import attempts, queries
 from user.config import UserSettings

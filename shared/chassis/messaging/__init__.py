@@ -1,1 +1,1 @@
-"""Messages, and the brokers that carry them, behind one port."""
+"""A wing of the chassis."""

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from chassis.tables import new_id
-from chassis.web import Caller, Operator, Router, ServiceCaller, Work
+from chassis.database.tables import new_id
+from chassis.web.application import Caller, Operator, Router, ServiceCaller, Work
 from contracts.notification import Notify, Template
 from contracts.user import AccountView, AddAddress, AddressView, ContactView, RegisterAccount, Role, UserRegistered
 from user import passwords, queries

@@ -5,8 +5,8 @@ from uuid import UUID
 from fastapi import Response
 
 from chassis.errors import Problem
-from chassis.pages import Limit
-from chassis.web import Caller, Operator, Router, Work
+from chassis.web.application import Caller, Operator, Router, Work
+from chassis.web.pagination import Limit
 from contracts.user import EraseAccount, ErasureView
 from user import attempts, erasures, queries
 from user.errors import HasOtherRoles

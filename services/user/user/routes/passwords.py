@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import Response
 
 from chassis.errors import Problem
-from chassis.web import Caller, Router, ServiceCaller, Work
+from chassis.web.application import Caller, Router, ServiceCaller, Work
 from contracts.user import AskPasswordReset, ChangePassword, ResetPassword, ResetSecretView, TokensView
 from user import attempts, passwords, queries, resets, tokens
 from user.errors import PasswordResetNotFound

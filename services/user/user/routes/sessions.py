@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Body, Response
 
-from chassis.auth import KEYS_SECONDS
+from chassis.calls.auth import KEYS_SECONDS
 from chassis.errors import Problem
-from chassis.web import Operator, Router, Work
+from chassis.web.application import Operator, Router, Work
 from contracts.user import RefreshTokens, RevokeToken, SignIn, SigningKeyView, TokensView
 from user import attempts, keys, tokens
 from user.errors import RefreshTokenRefused

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from chassis.messaging.broker import Broker, Start, Subscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.port import Broker, Start, Subscription
+from chassis.message import Envelope
 
 
 class Between:

@@ -9,11 +9,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from chassis.instance import Instance
-from chassis.messaging.broker import Start
-from chassis.messaging.kafka import KafkaBroker
-from chassis.messaging.kafka.group import KafkaSubscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.kafka import KafkaBroker
+from chassis.brokers.kafka.group import KafkaSubscription
+from chassis.brokers.port import Start
+from chassis.message import Envelope
+from chassis.process.instance import Instance
 from ledger.main import service
 
 BEFORE_PUBLISH = "between commit and publish"

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from chassis.due import Due
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database.loading import rows
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.jobs.sweeper import Due
+from chassis.messaging.subscriptions import Subscriptions
 from ledger.messages import Book, Booked, Printed
 from ledger.models import Account
 

@@ -1,6 +1,6 @@
 """Accounts and notes. That no balance is negative is found out only by the commit."""
 
-from chassis.schema import script, upgrade_v1
+from chassis.database.schema import script, upgrade_v1
 
 revision = "0001"
 down_revision = None

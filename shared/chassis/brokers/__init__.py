@@ -1,0 +1,1 @@
+"""Messages, and the brokers that carry them, behind one port."""

@@ -1,0 +1,5 @@
+"""The broker port on Apache Kafka: publishing, topics, and groups."""
+
+from chassis.brokers.kafka.broker import KafkaBroker
+
+__all__ = ["KafkaBroker"]

@@ -1,0 +1,206 @@
+"""The consumer: a batch of messages is one transaction with their inbox rows, acknowledged after the commit.
+
+Transient trouble makes it wait and go on where it was. When a batch fails it goes one by one; what conflicts is
+retried, what still fails is poison and parked with its key, and later messages of that key wait behind it.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from chassis.brokers.port import Broker, BrokerUnavailable
+from chassis.brokers.port import Subscription as BrokerSubscription
+from chassis.database.errors import CONFLICT, away
+from chassis.database.loading import load
+from chassis.database.pool import Database
+from chassis.database.unit_of_work import UnitOfWork
+from chassis.message import Envelope, Message
+from chassis.messaging.dead_letters import Parking
+from chassis.messaging.subscriptions import Subscriptions
+from chassis.resilience.backoff import Backoff, unless, wait
+from chassis.telemetry import metrics, tracing
+from chassis.telemetry.logs import Trouble
+
+logger = logging.getLogger(__name__)
+TRIES = 5
+LAG_SECONDS = 15
+
+_record = """
+WITH parked AS (
+    SELECT key FROM parked_keys WHERE consumer_group = $1 AND key = ANY($3::text[]) FOR SHARE
+), fresh AS (
+    INSERT INTO inbox (consumer_group, id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING id
+)
+SELECT (SELECT array_agg(id) FROM fresh) AS fresh, (SELECT array_agg(key) FROM parked) AS parked
+"""
+
+
+class Unreadable(Exception):
+    """The message is not what its type promises."""
+
+
+class Consumer:
+    """Handles the messages a service subscribes to, as the group of the service's name."""
+
+    def __init__(self, database: Database, broker: Broker, subscriptions: Subscriptions, batch: int) -> None:
+        self.trouble = Trouble("the broker or the database of the consumer", logger, "not subscribed yet")
+        self.parking = Parking(database, self._handle_again)
+        self._database, self._broker, self._on = database, broker, subscriptions
+        self._group, self._limit = database.service, batch
+
+    async def run(self, stop: asyncio.Event) -> None:
+        backoff = Backoff()
+        while not stop.is_set():
+            subscription = None
+            try:
+                subscription = await self._broker.subscribe(self._on.topics, self._group, self._on.start)
+                self.trouble.ends()
+                await self._consume(subscription, stop, backoff)
+            except BrokerUnavailable as error:
+                self.trouble.begins(error)
+                await backoff.pause(stop)
+            finally:
+                if subscription is not None:
+                    await subscription.close()
+
+    async def lag(self) -> dict[str, int]:
+        """The messages that the group has not acknowledged yet, by topic. Raises BrokerUnavailable."""
+        return await self._broker.lag(self._on.topics, self._group) if self._on.topics else {}
+
+    async def _consume(self, subscription: BrokerSubscription, stop: asyncio.Event, backoff: Backoff) -> None:
+        while not stop.is_set():
+            batch = await unless(stop, subscription.receive(self._limit))
+            if batch is None:
+                return
+            handled = await unless(subscription.lost, self._handle_until_done(batch, stop, backoff))
+            if handled is None:
+                logger.warning("a batch took too long, and was undone: its messages go to another consumer")
+            elif not handled:
+                return
+            else:
+                await subscription.acknowledge()
+                self.trouble.ends()
+                backoff.reset()
+
+    async def _handle_until_done(self, batch: Sequence[Envelope], stop: asyncio.Event, backoff: Backoff) -> bool:
+        """Wait while the database is away. False: it was still away when the service was to stop."""
+        while True:
+            try:
+                await self.handle(batch)
+                return True
+            except Exception as error:
+                if not (away(error) or isinstance(error, CONFLICT)):
+                    raise
+                self.trouble.begins(error)
+                await backoff.pause(stop)
+                if stop.is_set():
+                    return False
+
+    async def measure(self, stop: asyncio.Event) -> None:
+        """Ask for the lag now and then. A consumer that waits for messages learns from it that the broker is away."""
+        away_for_me = False
+        while not stop.is_set():
+            await wait(LAG_SECONDS, stop)
+            try:
+                for topic, count in (await unless(stop, self.lag()) or {}).items():
+                    metrics.lag.labels(self._group, topic).set(count)
+                if away_for_me:
+                    self.trouble.ends()
+                away_for_me = False
+            except BrokerUnavailable as error:
+                if self.trouble.reason is None:
+                    self.trouble.begins(error)
+                    away_for_me = True
+
+    async def handle(self, batch: Sequence[Envelope]) -> None:
+        """Apply a batch, each message once. Raises only when the database is away; nothing is lost then."""
+        wanted = [envelope for envelope in batch if not envelope.type or envelope.type in self._on.by_type]
+        for envelope in batch:
+            if envelope.type and envelope.type not in self._on.by_type:
+                metrics.skipped.labels(self._group, envelope.type).inc()
+        if not wanted:
+            return
+        try:
+            await self._apply(wanted)
+        except Exception as error:
+            if away(error):
+                raise
+            if not isinstance(error, CONFLICT):
+                logger.debug("a batch failed, going one by one", exc_info=error)
+            for envelope in wanted:
+                await self._apply_alone(envelope)
+
+    async def _apply_alone(self, envelope: Envelope) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self._apply([envelope])
+            except Exception as error:
+                if away(error):
+                    raise
+                if not isinstance(error, CONFLICT) or attempt == TRIES:
+                    return await self._park(envelope, error)
+                await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1))
+
+    async def _apply(self, envelopes: Sequence[Envelope]) -> None:
+        async with self._database.work() as work:
+            fresh, parked = await self._record(work, envelopes)
+            mine: list[tuple[Envelope, Message]] = []
+            for envelope in envelopes:
+                if envelope.id not in fresh:
+                    metrics.duplicates.labels(self._group).inc()
+                elif envelope.key in parked:
+                    await self.parking.keep(work, envelope, "waits behind an earlier message of its key")
+                else:
+                    mine.append((envelope, self._read(envelope)))
+                fresh.discard(envelope.id)
+            await self.run_handlers(work, mine)
+
+    async def _record(self, work: UnitOfWork, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
+        ids, keys = [envelope.id for envelope in envelopes], sorted({envelope.key for envelope in envelopes})
+        (row,) = await work.execute(_record, self._group, ids, keys)
+        return set(row["fresh"] or ()), set(row["parked"] or ())
+
+    def _read(self, envelope: Envelope) -> Message:
+        if not envelope.type:
+            raise Unreadable("the envelope's headers could not be read")
+        try:
+            return self._on.by_type[envelope.type].type.model_validate_json(envelope.body)
+        except ValidationError as error:
+            raise Unreadable(f"{error.error_count()} fields do not fit: {error.errors(include_url=False)}") from error
+
+    async def _handle_again(self, work: UnitOfWork, envelope: Envelope) -> None:
+        await self.run_handlers(work, [(envelope, self._read(envelope))])
+
+    async def run_handlers(self, work: UnitOfWork, messages: Sequence[tuple[Envelope, Message]]) -> None:
+        """Load what all the messages need, then handle them one after another."""
+        by_type = self._on.by_type
+        await load(work, [(message, by_type[envelope.type].needs) for envelope, message in messages])
+        for envelope, message in messages:
+            work.cause = envelope
+            with tracing.span(
+                self._group,
+                f"process {envelope.type}",
+                SpanKind.CONSUMER,
+                parent=envelope.traceparent,
+                links=[messages[0][0].traceparent] if messages[0][0] is not envelope else (),
+                attributes={"messaging.message.id": str(envelope.id), "messaging.message.key": envelope.key},
+            ):
+                by_type[envelope.type].handler(message, work)
+            metrics.handled.labels(self._group, envelope.type).inc()
+
+    async def _park(self, envelope: Envelope, error: Exception) -> None:
+        logger.error(
+            "a message is parked",
+            extra={"type": envelope.type, "key": envelope.key, "message_id": str(envelope.id)},
+            exc_info=error,
+        )
+        metrics.parked.labels(self._group, envelope.type).inc()
+        async with self._database.work() as work:
+            fresh, _ = await self._record(work, [envelope])
+            if fresh:
+                await self.parking.keep(work, envelope, repr(error))

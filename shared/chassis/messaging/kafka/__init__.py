@@ -1,5 +1,0 @@
-"""The broker port on Apache Kafka: publishing, topics, and groups."""
-
-from chassis.messaging.kafka.broker import KafkaBroker
-
-__all__ = ["KafkaBroker"]

@@ -1,0 +1,111 @@
+"""What operators ask of any service: is it well, what does it count, which messages went through it, which wait."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from chassis.brokers.port import BrokerUnavailable
+from chassis.database.errors import away
+from chassis.messaging.consumer import Consumer
+from chassis.messaging.dead_letters import Parking
+from chassis.messaging.message_log import MOST, Archive
+from chassis.service import Runtime
+from chassis.telemetry.logs import Trouble
+from chassis.web.application import Operator
+
+BROKER_SECONDS = 5
+
+
+def operations(runtime: Runtime, consumer: Consumer, troubles: Mapping[str, Trouble], stop: asyncio.Event) -> APIRouter:
+    """The routes that every service has. They are not part of its API."""
+    router = APIRouter(include_in_schema=False)
+    _add_health(router, runtime, troubles, stop)
+    _add_parked(router, consumer.parking)
+    archive = Archive(runtime.database)
+    _add_messages(router, archive, sorted(runtime.service.subscriptions.by_type))
+    _add_lag(router, archive, consumer)
+    return router
+
+
+def _add_health(router: APIRouter, runtime: Runtime, troubles: Mapping[str, Trouble], stop: asyncio.Event) -> None:
+    @router.get("/livez")
+    async def live() -> dict[str, bool]:
+        return {"alive": True}
+
+    @router.get("/readyz")
+    async def ready() -> JSONResponse:
+        waiting_for = {what: trouble.reason for what, trouble in troubles.items() if trouble.reason}
+        if stop.is_set():
+            waiting_for["service"] = "stopping"
+        try:
+            async with asyncio.timeout(2), runtime.database.work() as work:
+                await work.read("SELECT 1")
+        except Exception as error:
+            if not away(error):
+                raise
+            waiting_for["database"] = repr(error)
+        return JSONResponse({"ready": not waiting_for, "waiting_for": waiting_for}, 503 if waiting_for else 200)
+
+    @router.get("/metrics")
+    async def measured() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_parked(router: APIRouter, parking: Parking) -> None:
+    @router.get("/internal/parked")
+    async def parked(
+        _: Operator, about: str | None = None, after: Annotated[int, Query(ge=0, lt=2**63)] = 0
+    ) -> list[dict[str, Any]]:
+        return await parking.parked(about, after)
+
+    @router.post("/internal/parked/{key:path}/replay")
+    async def replay(key: str, _: Operator) -> dict[str, int]:
+        return {"replayed": await parking.replay(key)}
+
+    @router.post("/internal/parked/{key:path}/drop")
+    async def drop(key: str, _: Operator, id: UUID | None = None) -> dict[str, Any]:
+        return await parking.drop(key, id)
+
+
+def _add_messages(router: APIRouter, archive: Archive, subscribes: list[str]) -> None:
+    @router.get("/internal/messages")
+    async def about(
+        _: Operator, key: str | None = None, correlation_id: Annotated[list[str] | None, Query(max_length=100)] = None
+    ) -> list[dict[str, Any]]:
+        return await archive.about(key, correlation_id or [])
+
+    @router.get("/internal/messages/published")
+    async def published(
+        _: Operator,
+        after: datetime | None = None,
+        key: str | None = None,
+        type: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
+    ) -> dict[str, Any]:
+        messages, next_after = await archive.published(after, key, type, limit)
+        return {"messages": messages, "next_after": next_after}
+
+    @router.post("/internal/messages/handled")
+    async def handled(ids: Annotated[list[UUID], Body(max_length=MOST)], _: Operator) -> dict[str, Any]:
+        return {"subscribes": subscribes, "messages": await archive.handled(ids)}
+
+
+def _add_lag(router: APIRouter, archive: Archive, consumer: Consumer) -> None:
+    @router.get("/internal/lag")
+    async def lag(_: Operator) -> dict[str, Any]:
+        """`topics` is None while the broker is away, and `trouble` says why."""
+        topics, trouble = None, None
+        try:
+            async with asyncio.timeout(BROKER_SECONDS):
+                topics = await consumer.lag()
+        except TimeoutError:
+            trouble = f"no answer within {BROKER_SECONDS} s"
+        except BrokerUnavailable as error:
+            trouble = repr(error)
+        return {"topics": topics, "trouble": trouble, "outbox": await archive.waiting()}
