@@ -17,8 +17,8 @@ MAY_END_ONE = {
     "shared/chassis/database/unit_of_work.py",  # the unit of work
     "shared/chassis/database/pool.py",  # which ends it with its block
     "shared/chassis/process/migrate.py",
-    "shared/chassis/migrations/env.py",
-    "shared/chassis/messaging/kafka/group.py",  # commits what was read, not what was written
+    "shared/chassis/database/alembic/env.py",
+    "shared/chassis/brokers/kafka/group.py",  # commits what was read, not what was written
 }
 
 

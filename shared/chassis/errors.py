@@ -1,9 +1,6 @@
 """Everything that can go wrong at an entrance, as RFC 9457 problem details."""
 
-from http import HTTPStatus
 from typing import Any
-
-from fastapi.responses import JSONResponse
 
 
 class Problem(Exception):
@@ -22,18 +19,6 @@ class Problem(Exception):
         if field is not None:
             self.members["errors"] = [{"field": field, "code": self.code, "detail": self.detail}]
         super().__init__(f"{self.code}: {self.detail}")
-
-    def response(self) -> JSONResponse:
-        body = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": self.detail,
-            **self.members,
-        }
-        headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else None
-        return JSONResponse(body, self.status, headers, media_type="application/problem+json")
 
 
 class InvalidJson(Problem):

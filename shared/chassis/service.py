@@ -17,7 +17,7 @@ from chassis.calls.discovery import Api, Discovery
 from chassis.config import Settings
 from chassis.database.pool import Database
 from chassis.database.tables import Table
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from chassis.jobs.tasks import Tasks
 from chassis.messaging.subscriptions import Subscriptions
 

@@ -11,8 +11,8 @@ from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
 from aggregator.config import AggregatorSettings
-from chassis.telemetry.logs import Trouble
-from chassis.web.application import Runtime
+from chassis.telemetry.outage import Trouble
+from chassis.web.dependencies import Runtime
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -12,8 +12,9 @@ from aggregator.cache import Cached
 from aggregator.config import AggregatorSettings
 from aggregator.models import Product
 from chassis.errors import Problem
-from chassis.web.application import Router, Runtime, Work
+from chassis.web.dependencies import Runtime, Work
 from chassis.web.pagination import Cursor, Limit, Page, page, position
+from chassis.web.transactions import Router
 from contracts import product as product_contract
 from contracts.aggregator import ProductDetail
 from contracts.product import CategoryView, ProductView, StockView

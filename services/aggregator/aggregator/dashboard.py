@@ -8,8 +8,9 @@ from uuid import UUID
 from fastapi import Query
 
 from aggregator import queries
-from chassis.web.application import Router, Staff, Work
+from chassis.web.dependencies import Staff, Work
 from chassis.web.pagination import Cursor, Limit, page, position
+from chassis.web.transactions import Router
 from contracts.aggregator import DashboardTotals, DashboardView
 from contracts.order import CURRENCY, OrderStatus
 

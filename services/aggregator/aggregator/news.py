@@ -19,8 +19,8 @@ from valkey.exceptions import ValkeyError
 from aggregator.config import AggregatorSettings
 from aggregator.models import Order
 from chassis.resilience.backoff import Backoff
-from chassis.telemetry.logs import Trouble
-from chassis.web.application import Runtime
+from chassis.telemetry.outage import Trouble
+from chassis.web.dependencies import Runtime
 
 logger = logging.getLogger(__name__)
 CHANNEL = "orders"

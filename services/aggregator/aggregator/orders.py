@@ -10,8 +10,9 @@ from aggregator.errors import OrderNotFound
 from aggregator.models import Order
 from chassis.calls.auth import Token
 from chassis.errors import Problem
-from chassis.web.application import Caller, Router, Runtime, Work
+from chassis.web.dependencies import Caller, Runtime, Work
 from chassis.web.pagination import Cursor, Limit, Page, page, position
+from chassis.web.transactions import Router
 from contracts import order as contract
 from contracts.aggregator import OrderDetail, OrderStep
 from contracts.order import OrderView, StepView

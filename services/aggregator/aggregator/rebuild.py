@@ -14,10 +14,11 @@ from aggregator.handlers import FIRST_GENERATION, keep_order, keep_product
 from aggregator.models import Generation, Order, Product, Rebuild, Stage, Use
 from aggregator.orders import step_of
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from chassis.service import Runtime
-from chassis.web.application import Operator, Router, Work
+from chassis.web.dependencies import Operator, Work
 from chassis.web.pagination import Page
+from chassis.web.transactions import Router
 from contracts import order, product
 from contracts.aggregator import RebuildView
 from contracts.order import ExportedOrder

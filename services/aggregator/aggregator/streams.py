@@ -20,7 +20,7 @@ from aggregator.orders import steps, view, visible
 from chassis.database.errors import away
 from chassis.resilience.backoff import wait
 from chassis.service import Runtime as Running
-from chassis.web.application import Caller, Runtime
+from chassis.web.dependencies import Caller, Runtime
 from contracts import order as contract
 from contracts.aggregator import OrderUpdate
 from contracts.order import OrderStatus, OrderView

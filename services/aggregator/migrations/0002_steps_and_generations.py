@@ -4,7 +4,7 @@ Code of the revision before goes on beside it: what it does not know has a defau
 until the read models are rebuilt. The first part is committed before indexes are built, hence IF NOT EXISTS.
 """
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0002"
 down_revision = "0001"

@@ -1,6 +1,6 @@
 """Published messages are found by their correlation and their moment."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0003"
 down_revision = "0002"

@@ -15,7 +15,7 @@ from aiosmtplib import (
     SMTPTimeoutError,
 )
 
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 from notification.config import NotificationSettings
 from notification.mails import span_of
 from notification.models import Mail

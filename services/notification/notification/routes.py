@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from chassis.web.application import Caller, Router, Runtime, Work
+from chassis.web.dependencies import Caller, Runtime, Work
+from chassis.web.transactions import Router
 from contracts.notification import PreferencesView, SetPreferences, Unsubscribe
 from notification import queries
 from notification.models import Preference

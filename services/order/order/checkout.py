@@ -6,7 +6,8 @@ from uuid import UUID
 
 from chassis.calls.auth import Token
 from chassis.database.tables import new_id
-from chassis.web.application import Caller, IdempotencyKey, Router, Runtime, Work
+from chassis.web.dependencies import Caller, IdempotencyKey, Runtime, Work
+from chassis.web.transactions import Router
 from contracts.order import CURRENCY, AskQuote, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView
 from order import queries, saga
 from order.errors import CartFull, PriceChanged, QuoteDoesNotFit, QuoteExpired

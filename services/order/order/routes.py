@@ -3,8 +3,9 @@
 from uuid import UUID
 
 from chassis.calls.auth import Token
-from chassis.web.application import Caller, IdempotencyKey, Router, ServiceCaller, Staff, Work
+from chassis.web.dependencies import Caller, IdempotencyKey, ServiceCaller, Staff, Work
 from chassis.web.pagination import Cursor, Limit, Page, page, position
+from chassis.web.transactions import Router
 from contracts.order import (
     ExportedOrder,
     OrderView,

@@ -39,7 +39,7 @@ from datetime import timedelta
 from chassis.database.loading import rows
 from chassis.database.tables import new_id
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from chassis.message import Event
 from chassis.messaging.subscriptions import Subscriptions
 from contracts import order as contract

@@ -1,6 +1,6 @@
 """Payments and attempts."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0001"
 down_revision = None

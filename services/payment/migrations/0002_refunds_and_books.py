@@ -1,6 +1,6 @@
 """Refunds, the books, and what reconciliation remembers."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0002"
 down_revision = "0001"

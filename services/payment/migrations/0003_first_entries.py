@@ -1,6 +1,6 @@
 """The books of the payments that were there before the books: in a transaction of its own, because it may take long."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0003"
 down_revision = "0002"

@@ -11,7 +11,8 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import BaseModel
 
-from chassis.web.application import Router, Runtime, Work
+from chassis.web.dependencies import Runtime, Work
+from chassis.web.transactions import Router
 from chassis.web.webhooks import signed
 from payment.config import PaymentSettings
 from payment.errors import PaymentNotFound

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from chassis.web.application import Router, Staff, Work
+from chassis.web.dependencies import Staff, Work
 from chassis.web.pagination import Cursor, Limit, Page, page, position
+from chassis.web.transactions import Router
 from payment.models import Account, AttemptKind, DiscrepancyKind, PaymentState, RefundState
 from payment.queries import attempts_of_order, balances, discrepancies_after, payment_of_order, refunds_of_order
 

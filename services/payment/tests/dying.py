@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from chassis.jobs.tasks import Tasks
 from chassis.process.instance import Instance
 from chassis.service import Runtime

@@ -12,7 +12,8 @@ from chassis.config import Settings
 from chassis.database.tables import new_id
 from chassis.jobs.tasks import Tasks
 from chassis.resilience import circuit_breaker
-from chassis.resilience.circuit_breaker import Guard, PutOff, RetryBudget
+from chassis.resilience.circuit_breaker import Guard, PutOff
+from chassis.resilience.retry_budget import RetryBudget
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
 from outside.server import Outside

@@ -1,6 +1,6 @@
 """Products, stock, reservations."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0001"
 down_revision = None

@@ -5,7 +5,7 @@ default, and the history of prices is written by a trigger, whoever changes one.
 with its next change.
 """
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0002"
 down_revision = "0001"

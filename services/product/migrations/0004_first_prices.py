@@ -1,6 +1,6 @@
 """The price of each product that was there before the history of prices, in a transaction of its own."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0004"
 down_revision = "0003"

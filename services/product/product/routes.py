@@ -7,8 +7,9 @@ from fastapi import Depends, Query
 from pydantic import Field
 
 from chassis.errors import InvalidInput
-from chassis.web.application import Caller, Router, ServiceCaller, Staff, Work
+from chassis.web.dependencies import Caller, ServiceCaller, Staff, Work
 from chassis.web.pagination import Cursor, Limit, Page, page, position
+from chassis.web.transactions import Router
 from contracts.product import (
     AddProduct,
     CategoryView,

@@ -1,6 +1,6 @@
 """What the carrier said of a shipment, and parcels it lost."""
 
-from chassis.database.pool import schema
+from chassis.database import schema
 
 revision = "0002"
 down_revision = "0001"

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 
 from chassis.database.loading import rows
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from chassis.messaging.subscriptions import Subscriptions
 from contracts.shipping import (
     CancelShipment,

@@ -8,7 +8,8 @@ from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, Field
 
 from chassis.database.unit_of_work import Cause, UnitOfWork
-from chassis.web.application import Router, Runtime, Work
+from chassis.web.dependencies import Runtime, Work
+from chassis.web.transactions import Router
 from chassis.web.webhooks import signed
 from contracts.user import Text
 from shipping.carrier import Parcel

@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import BaseModel
 
-from chassis.web.application import Caller, Router, Runtime, Staff, Work
+from chassis.web.dependencies import Caller, Runtime, Staff, Work
+from chassis.web.transactions import Router
 from contracts.product import Line
 from contracts.shipping import RatesView
 from shipping.config import ShippingSettings

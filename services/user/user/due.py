@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from user import erasures, keys
 from user.config import UserSettings
 from user.models import Erasure, PasswordReset, RefreshToken, Row, SigningKey, WrongPasswords

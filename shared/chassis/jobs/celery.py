@@ -18,7 +18,7 @@ from celery.worker import WorkController, state
 from chassis.config import Settings
 from chassis.jobs.tasks import Tasks, Wakes
 from chassis.resilience.backoff import wait
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 
 logger = logging.getLogger(__name__)
 GATHER_SECONDS = 0.05  # wake-ups of so long leave together

@@ -5,65 +5,26 @@ Deadlines are a column, compared with the database's clock and checked again und
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from opentelemetry.trace import SpanKind
 
 from chassis.database.errors import CONFLICT, away
-from chassis.database.loading import Rows, load
+from chassis.database.loading import load
 from chassis.database.pool import Database
 from chassis.database.tables import Table, shape
 from chassis.database.unit_of_work import Cause, UnitOfWork
+from chassis.jobs.deadlines import Entry
 from chassis.resilience.backoff import Backoff, wait
 from chassis.telemetry import tracing
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Table)
 LIMIT = 100
 LOOK_SECONDS = 30  # how late a row may be noticed that another process wrote
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A column of moments and what is done with rows whose moment has passed."""
-
-    table: type[Table]
-    column: str
-    handler: Callable[..., None]
-    call: Callable[..., Awaitable[Any]] | None
-    lease: timedelta
-    needs: Sequence[Rows]
-
-
-class Due:
-    """`due = Due()`, then `@due(Order.deadline)` over a plain function of row and work, which must move the moment on.
-
-    With `call=` the row is first leased and committed, then `call(row, runtime)` is awaited outside any transaction,
-    then the function gets row, outcome and work in a second one. A call that raises is made again after the lease.
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-
-    def __call__(
-        self,
-        column: Any,
-        *,
-        call: Callable[..., Awaitable[Any]] | None = None,
-        lease_seconds: float = 30,
-        needs: Rows | Sequence[Rows] = (),
-    ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        def register(handler: Callable[..., None]) -> Callable[..., None]:
-            needed = (needs,) if isinstance(needs, Rows) else needs
-            lease = timedelta(seconds=lease_seconds)
-            self.entries.append(Entry(column.class_, column.key, handler, call, lease, needed))
-            return handler
-
-        return register
 
 
 class Sweeper:

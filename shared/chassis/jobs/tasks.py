@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 from chassis.database.errors import away
 from chassis.resilience.backoff import wait
 from chassis.telemetry import logs, metrics, tracing
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 
 logger = logging.getLogger(__name__)
 Body = Callable[[Any], Awaitable[None]]

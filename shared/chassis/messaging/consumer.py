@@ -24,7 +24,7 @@ from chassis.messaging.dead_letters import Parking
 from chassis.messaging.subscriptions import Subscriptions
 from chassis.resilience.backoff import Backoff, unless, wait
 from chassis.telemetry import metrics, tracing
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 
 logger = logging.getLogger(__name__)
 TRIES = 5

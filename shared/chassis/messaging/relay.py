@@ -18,7 +18,7 @@ from chassis.database.sql import SHARDS
 from chassis.message import Envelope
 from chassis.resilience.backoff import Backoff, wait
 from chassis.telemetry import metrics
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 
 logger = logging.getLogger(__name__)
 LOCKS = 0x0B0C  # the class of the advisory locks; objects 0 to SHARDS-1 are shards, SHARDS says "a relay is here"

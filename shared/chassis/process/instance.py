@@ -30,7 +30,7 @@ from chassis.process.operations import operations
 from chassis.resilience.backoff import Backoff
 from chassis.service import Runtime, Service
 from chassis.telemetry import logs, tracing
-from chassis.telemetry.logs import Trouble
+from chassis.telemetry.outage import Trouble
 from chassis.web.application import application
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from chassis.messaging.consumer import Consumer
 from chassis.messaging.dead_letters import Parking
 from chassis.messaging.message_log import MOST, Archive
 from chassis.service import Runtime
-from chassis.telemetry.logs import Trouble
-from chassis.web.application import Operator
+from chassis.telemetry.outage import Trouble
+from chassis.web.dependencies import Operator
 
 BROKER_SECONDS = 5
 

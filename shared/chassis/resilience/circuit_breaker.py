@@ -1,6 +1,5 @@
 """When not to call somebody outside: a circuit breaker and a budget of retries, for each process its own."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,30 +7,11 @@ from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
 from chassis.config import Settings
-
-MOST_TOKENS, PAID_BACK = 500, 5
+from chassis.resilience.retry_budget import RetryBudget
 
 
 class PutOff(Exception):
     """The other side is not called now."""
-
-
-class RetryBudget:
-    """A retry costs a token, a success pays some back: while the other side fails, retries dry up to one a second."""
-
-    def __init__(self) -> None:
-        self._tokens, self._at = float(MOST_TOKENS), time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._tokens, self._at = min(self._tokens + now - self._at, MOST_TOKENS), now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-    def pay_back(self) -> None:
-        self._tokens = min(self._tokens + PAID_BACK, MOST_TOKENS)
 
 
 class Guard:

@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from chassis.database.tables import new_id
-from chassis.web.application import Caller, Operator, Router, ServiceCaller, Work
+from chassis.web.dependencies import Caller, Operator, ServiceCaller, Work
+from chassis.web.transactions import Router
 from contracts.notification import Notify, Template
 from contracts.user import AccountView, AddAddress, AddressView, ContactView, RegisterAccount, Role, UserRegistered
 from user import passwords, queries

@@ -5,8 +5,10 @@ from uuid import UUID
 from fastapi import Response
 
 from chassis.errors import Problem
-from chassis.web.application import Caller, Operator, Router, Work
+from chassis.web.dependencies import Caller, Operator, Work
 from chassis.web.pagination import Limit
+from chassis.web.problems import response_to
+from chassis.web.transactions import Router
 from contracts.user import EraseAccount, ErasureView
 from user import attempts, erasures, queries
 from user.errors import HasOtherRoles
@@ -25,7 +27,7 @@ async def erase_account(body: EraseAccount, work: Work, caller: Caller) -> Erasu
         return erasures.view_of(before)
     account = await attempts.proven(caller.id, body.password, work)
     if isinstance(account, Problem):
-        return account.response()
+        return response_to(account)
     if {*account.roles} - {"customer"}:
         raise HasOtherRoles()
     return erasures.view_of(await erasures.erase(account, work))

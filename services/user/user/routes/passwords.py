@@ -5,7 +5,9 @@ from uuid import UUID
 from fastapi import Response
 
 from chassis.errors import Problem
-from chassis.web.application import Caller, Router, ServiceCaller, Work
+from chassis.web.dependencies import Caller, ServiceCaller, Work
+from chassis.web.problems import response_to
+from chassis.web.transactions import Router
 from contracts.user import AskPasswordReset, ChangePassword, ResetPassword, ResetSecretView, TokensView
 from user import attempts, passwords, queries, resets, tokens
 from user.errors import PasswordResetNotFound
@@ -21,7 +23,7 @@ async def change_password(
     password_hash = await passwords.hashed(body.new_password)
     account = await attempts.proven(caller.id, body.password, work)
     if isinstance(account, Problem):
-        return account.response()
+        return response_to(account)
     await resets.change_password(account, password_hash, work)
     response.headers["cache-control"] = "no-store"
     return await tokens.sign_in(account, work)

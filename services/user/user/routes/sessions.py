@@ -6,7 +6,9 @@ from fastapi import Body, Response
 
 from chassis.calls.auth import KEYS_SECONDS
 from chassis.errors import Problem
-from chassis.web.application import Operator, Router, Work
+from chassis.web.dependencies import Operator, Work
+from chassis.web.problems import response_to
+from chassis.web.transactions import Router
 from contracts.user import RefreshTokens, RevokeToken, SignIn, SigningKeyView, TokensView
 from user import attempts, keys, tokens
 from user.errors import RefreshTokenRefused
@@ -21,9 +23,9 @@ async def issue_tokens(
     """Whoever is refused is answered and not raised at: the end of a session, a wrong guess are to be committed."""
     response.headers["cache-control"] = "no-store"
     if isinstance(body, RefreshTokens):
-        return await tokens.refresh(body.refresh_token, work) or RefreshTokenRefused().response()
+        return await tokens.refresh(body.refresh_token, work) or response_to(RefreshTokenRefused())
     account = await attempts.proven(body.email, body.password, work)
-    return account.response() if isinstance(account, Problem) else await tokens.sign_in(account, work)
+    return response_to(account) if isinstance(account, Problem) else await tokens.sign_in(account, work)
 
 
 @router.post("/tokens/revocation", status_code=204)

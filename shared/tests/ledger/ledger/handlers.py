@@ -4,7 +4,7 @@ from typing import Any
 
 from chassis.database.loading import rows
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.sweeper import Due
+from chassis.jobs.deadlines import Due
 from chassis.messaging.subscriptions import Subscriptions
 from ledger.messages import Book, Booked, Printed
 from ledger.models import Account
