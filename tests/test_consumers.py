@@ -6,12 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from chassis.calls.discovery import Api, Layer
-from chassis.database.loading import rows
-from chassis.database.tables import Table
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.calls import Api, Layer
+from chassis.database import Table, UnitOfWork, rows
 from chassis.message import Event, Message
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.messaging import Subscriptions
 from chassis.service import Service, installed
 from tools.consumers import reads, unserved
 from tools.contracts import schema_of, schemas

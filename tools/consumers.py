@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from chassis.message import Message
-from chassis.messaging.subscriptions import Subscription
+from chassis.messaging.subscriptions import MessageHandler
 from chassis.service import Service
 from tools.compatibility import Kind, Schema, gaps
 
@@ -38,7 +38,7 @@ def unserved(services: Mapping[str, Service], produced: Mapping[str, Schema]) ->
                 yield f"{consumer} reads {field} of {wire_type}, which is not in it"
 
 
-def reads(subscription: Subscription) -> set[str]:
+def reads(subscription: MessageHandler) -> set[str]:
     """The fields of the message that the handler and its needs look at."""
     found = {needed.source for needed in subscription.needs if isinstance(needed.source, str)}
     looking = [needed.source for needed in subscription.needs if not isinstance(needed.source, str)]

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from chassis.message import Command, Event, Message
 from chassis.service import Service, installed
 

@@ -24,7 +24,7 @@ def lag(
         Console().print_json(json.dumps(found))
     elif found:
         Console().print(_table(found))
-    services.complain(next((it["trouble"] for it in found.values() if it["trouble"]), None))
+    services.complain(next((it["outage"] for it in found.values() if it["outage"]), None))
 
 
 def _table(found: dict[str, Any]) -> Table:

@@ -98,8 +98,8 @@ def _broker_trouble(services: Services) -> str | None:
     """What the first that answers and reads from the broker says of it."""
     for name in services.names:
         for it in services.ask_each("GET", "lag", {name: {}}).values():
-            if it["trouble"] or it["topics"]:
-                return str(it["trouble"]) if it["trouble"] else None
+            if it["outage"] or it["topics"]:
+                return str(it["outage"]) if it["outage"] else None
     return None
 
 

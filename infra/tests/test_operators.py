@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 import gateway
 from chassis.brokers.kafka import KafkaBroker
 from chassis.brokers.pulsar import PulsarBroker
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import SERVICE_KEY, Launch, Launched
 from cli import _system, app
 from contracts.product import Line, ReserveStock, RestockItems, StockRejected

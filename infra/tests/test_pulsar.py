@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from chassis.brokers.port import TopicDiffers
+from chassis.brokers.port import TopicMismatch
 from chassis.brokers.pulsar import PulsarBroker
 from chassis.message import Envelope
 from local.pulsar import Pulsar
@@ -52,7 +52,7 @@ async def test_topics_whose_namespace_does_not_keep_them_as_it_should_are_refuse
                 204,
                 204,
             ]
-        with pytest.raises(TopicDiffers) as refused:
+        with pytest.raises(TopicMismatch) as refused:
             await broker.prepare(["cups.events"])
         for difference in ("Minutes 60, not 10080", "SizeInMB 512, not -1", "ttl_in_seconds 3600, not 0"):
             assert difference in str(refused.value)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import gateway
 from aggregator.main import service
 from aggregator.models import Product
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import SERVICE_KEY, Launch, Launched
 from cli import app
 from contracts.product import ProductView

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from loadtests.clients import AT_ONCE, CLIENTS, Record
 from loadtests.messaging.paths import Place
 from loadtests.messaging.service import NOTE, WEIGHT_G, Handed, seen

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.database.tables import Table
+from chassis.database import Table
 
 
 class Row(Table, registry=registry()):

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from chassis.brokers.memory import MemoryBroker
 from chassis.config import Settings
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.process.instance import Instance
 from chassis.telemetry import tracing
 from loadtests.messaging.service import Handed, service
@@ -68,8 +68,8 @@ class Chassis:
 
     def _is_ready(self) -> bool:
         relay, consumer = self.instance.relay, self.instance.consumer
-        consumes = self._role != "all" or consumer.trouble.reason is None
-        return relay is not None and relay.trouble.reason is None and consumes
+        consumes = self._role != "all" or consumer.outage.reason is None
+        return relay is not None and relay.outage.reason is None and consumes
 
     async def __aexit__(self, *_: object) -> None:
         self.instance.stop.set()

@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.calls.discovery import Api, Layer
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.calls import Api, Layer
+from chassis.database import UnitOfWork
 from chassis.message import Event
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.messaging import Subscriptions
 from chassis.service import Service
 from loadtests.messaging import models
 from loadtests.messaging.models import Parcel

@@ -47,7 +47,7 @@ class Event(Message):
     kind = "events"
 
 
-def announced_by(service: str) -> set[str]:
+def announced_topics(service: str) -> set[str]:
     """The topics of a service: those of its contracts that are imported here."""
 
     def below(kind: type[Message]) -> set[str]:

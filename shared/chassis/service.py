@@ -11,18 +11,18 @@ from typing import Any, Protocol, TypeVar, cast
 import httpx
 from fastapi import APIRouter
 
-from chassis.calls.auth import Tokens
+from chassis.calls.auth import TokenVerifier
 from chassis.calls.client import ServiceClient
 from chassis.calls.discovery import Api, Discovery
 from chassis.config import Settings
 from chassis.database.pool import Database
 from chassis.database.tables import Table
-from chassis.jobs.deadlines import Due
+from chassis.jobs.deadlines import Deadlines
 from chassis.jobs.tasks import Tasks
 from chassis.messaging.subscriptions import Subscriptions
 
 
-class Held(Protocol):
+class Resource(Protocol):
     """Something of a service's own that is open while it runs, such as connections to a cache."""
 
     def __init__(self, settings: Any) -> None: ...
@@ -30,7 +30,7 @@ class Held(Protocol):
     async def close(self) -> None: ...
 
 
-H = TypeVar("H", bound=Held)
+H = TypeVar("H", bound=Resource)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Service:
     api: Api
     routers: Sequence[APIRouter] = ()
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
-    due: Due = field(default_factory=Due)
+    deadlines: Deadlines = field(default_factory=Deadlines)
     tasks: Tasks = field(default_factory=Tasks)
     calls: Sequence[Api] = ()
     settings: type[Settings] = Settings
@@ -87,10 +87,10 @@ class Runtime:
         self.service, self.settings, self.database = service, settings, database
         self.stop = asyncio.Event()  # set when the process is to end
         self.http = http
-        self.tokens = Tokens(settings.token_issuer, settings.service_key, discovery, http)
+        self.tokens = TokenVerifier(settings.token_issuer, settings.service_key, discovery, http)
         self._discovery = discovery
         self._clients: dict[tuple[Api, bool], ServiceClient] = {}
-        self._held: dict[type[Any], Any] = {}
+        self._resources: dict[type[Any], Any] = {}
 
     def client(self, api: Api, *, as_service: bool = False) -> ServiceClient:
         """A client that passes on the caller's token, or speaks for this service itself."""
@@ -101,13 +101,13 @@ class Runtime:
             self._clients[api, as_service] = ServiceClient(self.service.name, api, self._discovery, self.http, key)
         return self._clients[api, as_service]
 
-    def hold(self, kind: type[H]) -> H:
+    def resource(self, kind: type[H]) -> H:
         """The one `kind(settings)` of this service, made at the first use and closed at the end."""
-        if kind not in self._held:
-            self._held[kind] = kind(self.settings)
-        return cast(H, self._held[kind])
+        if kind not in self._resources:
+            self._resources[kind] = kind(self.settings)
+        return cast(H, self._resources[kind])
 
     async def close(self) -> None:
-        for held in self._held.values():
-            await held.close()
+        for resource in self._resources.values():
+            await resource.close()
         await self.http.aclose()

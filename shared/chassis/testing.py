@@ -25,7 +25,7 @@ from joserfc.jwk import KeySet, OKPKey
 
 from chassis.brokers.memory import MemoryBroker
 from chassis.calls.auth import service_token
-from chassis.database.tables import Table, build, new_id, shape
+from chassis.database.tables import Table, build_row, mapping_of, new_id
 from chassis.message import Envelope, Message
 from chassis.process.instance import Instance
 from chassis.process.migrate import migrate
@@ -85,8 +85,8 @@ class Launched:
 
     async def rows(self, table: type[T]) -> list[T]:
         async with self.instance.database.work() as work:
-            records = await work.read(f"SELECT * FROM {shape(table).name}")
-        return [build(table, dict(record)) for record in records]
+            records = await work.read(f"SELECT * FROM {mapping_of(table).name}")
+        return [build_row(table, dict(record)) for record in records]
 
     async def settled(self, seconds: float = 20) -> None:
         """Wait until the outbox is empty, nothing is due and no call is under way."""
@@ -101,8 +101,8 @@ class Launched:
         async with self.instance.database.work() as work:
             if await work.read("SELECT FROM outbox LIMIT 1"):
                 return "messages in the outbox"
-            for entry in self.instance.service.due.entries:
-                name = shape(entry.table).name
+            for entry in self.instance.service.deadlines.entries:
+                name = mapping_of(entry.table).name
                 if await work.read(f'SELECT FROM {name} WHERE "{entry.column}" <= now() LIMIT 1'):
                     return f"due rows in {name}"
         if any(sweeper.busy for sweeper in self.instance.sweepers):

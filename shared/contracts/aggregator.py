@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from contracts.order import OrderStatus, OrderView
 from contracts.product import Currency, ProductView
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from chassis.message import Command, Event
 
 api = Api("notification", Layer.SYSTEM)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from chassis.message import Command, Event
 from contracts.product import Currency
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from chassis.message import Command, Event
 from contracts.product import Currency, Line
 

@@ -11,7 +11,7 @@ import pytest
 
 from chassis.brokers.memory import MemoryBroker
 from chassis.brokers.port import BrokerUnavailable
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.messaging import message_log
 from chassis.process.migrate import migrate
 from chassis.testing import Launch, Launched, database_at
@@ -83,12 +83,12 @@ async def test_while_the_broker_is_away_what_waits_in_the_outbox_is_told(launch:
     assert (first["published_at"], second["published_at"]) == (None, None)
     lag = await ask(ledger, "lag")
     assert lag["topics"] is None
-    assert "away" in lag["trouble"]
+    assert "away" in lag["outage"]
     assert lag["outbox"]["messages"] == 2
     assert lag["outbox"]["oldest_seconds"] >= 0
     broker.away = False
     lag = await ask(ledger, "lag")
-    assert (lag["topics"].keys(), lag["trouble"]) == ({Book.topic, Booked.topic}, None)
+    assert (lag["topics"].keys(), lag["outage"]) == ({Book.topic, Booked.topic}, None)
 
 
 async def test_nothing_is_behind_when_all_is_handled(ledger: Launched) -> None:
@@ -96,7 +96,7 @@ async def test_nothing_is_behind_when_all_is_handled(ledger: Launched) -> None:
     lag = await ask(ledger, "lag")
     assert lag == {
         "topics": dict.fromkeys(lag["topics"], 0),
-        "trouble": None,
+        "outage": None,
         "outbox": {"messages": 0, "oldest_seconds": None},
     }
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from chassis.calls import Api, Layer
 from chassis.calls import client as calling
 from chassis.calls.client import DEADLINE_HEADER, ServiceClient
-from chassis.calls.discovery import Api, Layer
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.errors import Problem
 from chassis.service import Service
 from chassis.testing import Launched, free_port, token

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.brokers.port import BrokerUnavailable, Start, Subscription
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.brokers.port import BrokerSubscription, BrokerUnavailable, StartPosition
+from chassis.database import UnitOfWork
 from chassis.message import Envelope
 from chassis.messaging import consumer
 from chassis.messaging.consumer import Consumer
@@ -254,7 +254,7 @@ async def test_a_message_may_be_published_before_its_group_has_joined() -> None:
 class Moving(BetweenSubscription):
     """Its partitions are taken away when `lost` is set, and come back with `back`."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: BrokerSubscription) -> None:
         super().__init__(subscription)
         self.back = asyncio.Event()
         self.back.set()
@@ -268,7 +268,9 @@ class Moving(BetweenSubscription):
 class Rebalancing(Between):
     moving: Moving
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         self.moving = Moving(await super().subscribe(topics, group, start))
         return self.moving
 

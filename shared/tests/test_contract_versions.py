@@ -16,12 +16,10 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.calls.discovery import Api, Layer
-from chassis.database.loading import rows
-from chassis.database.tables import Table
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.calls import Api, Layer
+from chassis.database import Table, UnitOfWork, rows
 from chassis.message import Command, Event, Message
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.messaging import Subscriptions
 from chassis.process.instance import Instance
 from chassis.service import Service
 from chassis.testing import SERVICE_KEY, Launched, empty_database, free_port, launched

@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from chassis.config import Settings
+from chassis.database import Table, new_id
 from chassis.database.pool import Database
-from chassis.database.tables import Table, new_id
 from chassis.process.migrate import migrate
 from chassis.service import Service
 from chassis.testing import SERVICE_KEY, new_database

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from chassis.brokers.kafka import KafkaBroker, group
 from chassis.brokers.kafka import broker as publishing
 from chassis.brokers.kafka.topics import CONFIG
-from chassis.brokers.port import BrokerUnavailable, Start, TopicDiffers
+from chassis.brokers.port import BrokerUnavailable, StartPosition, TopicMismatch
 from chassis.message import Envelope
 from chassis.messaging.consumer import Consumer
 from ledger.waiting import until
@@ -64,7 +64,7 @@ async def test_a_topic_that_is_there_is_taken_as_it_should_be_and_refused_otherw
     await admin.close()
     if said is None:
         return await broker.prepare([topic])
-    with pytest.raises(TopicDiffers) as refused:
+    with pytest.raises(TopicMismatch) as refused:
         await broker.prepare([topic])
     assert topic in str(refused.value)
     assert said in str(refused.value)
@@ -73,7 +73,7 @@ async def test_a_topic_that_is_there_is_taken_as_it_should_be_and_refused_otherw
 async def test_a_topic_is_made_as_the_next_process_wants_it(kafka: Kafka, broker: KafkaBroker, topic: str) -> None:
     await broker.prepare([topic])
     await KafkaBroker(kafka.address, "another").prepare([topic])
-    with pytest.raises(TopicDiffers, match="partitions 4, not 8"):
+    with pytest.raises(TopicMismatch, match="partitions 4, not 8"):
         await KafkaBroker(kafka.address, "another", partitions=8).prepare([topic])
 
 
@@ -98,7 +98,7 @@ class Member(Consumer):
     """Stays with a batch until it is set free, and notes in a log of all members how each ended."""
 
     def __init__(self, broker: KafkaBroker, topic: str, log: Log) -> None:
-        topics = SimpleNamespace(topics=[topic], start=Start.BEGINNING)
+        topics = SimpleNamespace(topics=[topic], start=StartPosition.BEGINNING)
         super().__init__(cast(Any, SimpleNamespace(service=topic)), broker, cast(Any, topics), batch=100)
         self.log, self.free, self.busy = log, asyncio.Event(), False
 
@@ -140,7 +140,7 @@ async def test_a_batch_that_ends_in_time_is_acknowledged_before_its_partitions_m
         async with running(second):
             await asyncio.wait_for(revoked.wait(), 30)
             first.free.set()
-            await until(lambda: second.trouble.reason is None, 30)
+            await until(lambda: second.outage.reason is None, 30)
             more = envelopes(topic, 40)
             await broker.publish(more)
             await until(lambda: len(handled(log)) >= 80, 30)

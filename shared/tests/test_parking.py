@@ -7,10 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from chassis.messaging.consumer import Consumer
-from chassis.messaging.dead_letters import Parking
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.testing import Launched
 from ledger.handlers import Outside
 from ledger.messages import Book, Booked
@@ -177,14 +176,14 @@ async def test_a_replay_waits_for_a_batch_that_is_parking_more_of_the_key(
     world.broken = frozenset({1})
     await send(ledger, 1)
     world.broken = frozenset()
-    keep, parking, go_on = Parking.keep, asyncio.Event(), asyncio.Event()
+    keep, parking, go_on = DeadLetterQueue.keep, asyncio.Event(), asyncio.Event()
 
-    async def slow_keep(self: Parking, *arguments: Any) -> None:
+    async def slow_keep(self: DeadLetterQueue, *arguments: Any) -> None:
         await keep(self, *arguments)
         parking.set()
         await go_on.wait()
 
-    monkeypatch.setattr(Parking, "keep", slow_keep)
+    monkeypatch.setattr(DeadLetterQueue, "keep", slow_keep)
     sending = asyncio.create_task(send(ledger, 2))
     await parking.wait()
     replaying = asyncio.create_task(ask(ledger, "POST", "/a/replay"))

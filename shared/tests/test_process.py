@@ -17,7 +17,7 @@ import pytest
 
 from chassis.brokers.kafka import KafkaBroker
 from chassis.calls.auth import service_token
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.message import Envelope
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from ledger.main import service

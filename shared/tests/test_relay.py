@@ -124,11 +124,11 @@ async def test_while_the_broker_is_away_nothing_is_lost_and_it_is_said_once(
         for key in KEYS:
             await book(database, key, 5)
         await until(lambda: recorder.calls >= 4)
-        assert "nobody there" in str(relay.trouble.reason)
+        assert "nobody there" in str(relay.outage.reason)
         assert await counts(database) == (35, 0)
         recorder.away = False
         await until_empty(database)
-        assert relay.trouble.reason is None
+        assert relay.outage.reason is None
     assert recorder.numbers() == {key: [1, 2, 3, 4, 5] for key in KEYS}
     said = [it.getMessage() for it in caplog.records if "of the relay" in it.getMessage()]
     assert [text.split(" of the relay ")[1] for text in said] == ["is away; waiting for it", "is back"]

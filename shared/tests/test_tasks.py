@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.trace import SpanKind
 
-from chassis.jobs import celery
-from chassis.jobs.tasks import Tasks
+from chassis.jobs import Tasks, celery
 from chassis.telemetry import tracing
 from chassis.testing import Launch, Launched
 from ledger.models import Note
@@ -208,7 +207,7 @@ async def test_a_worker_whose_celery_fails_ends_rather_than_only_seem_to_work(
 
 async def test_a_long_queue_gets_no_longer(sender: Launched, valkey: Valkey) -> None:
     queue = sender.instance.tasks
-    assert isinstance(queue, celery.Queue)
-    for _ in range(celery.ENOUGH + 10):
+    assert isinstance(queue, celery.CeleryExecutor)
+    for _ in range(celery.QUEUE_LIMIT + 10):
         queue._publish({"reckon": None})
-    assert ask(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % celery.ENOUGH
+    assert ask(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % celery.QUEUE_LIMIT

@@ -9,10 +9,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.database.loading import load, rows
+from chassis.database import UnitOfWork, rows
+from chassis.database.loading import load_rows
 from chassis.database.pool import Database
 from chassis.database.schema import include
-from chassis.database.unit_of_work import MAX_MESSAGE_BYTES, MessageTooLarge, UnitOfWork
+from chassis.database.unit_of_work import MAX_MESSAGE_BYTES, MessageTooLarge
 from chassis.process.migrate import metadata
 from chassis.service import Service, installed
 from chassis.testing import Launched, empty_database
@@ -62,8 +63,8 @@ async def test_rows_that_are_only_read_are_read_by_many_at_once(ledger: Launched
     async with database.work() as one, database.work() as other, database.work() as writer:
         (locked,) = await writer.lock(Note, account=["a"])
         for work in (one, other):
-            await load(work, needs)
-            assert [note.text for note in work.all(Note)] == ["old"]
+            await load_rows(work, needs)
+            assert [note.text for note in work.loaded(Note)] == ["old"]
         locked.text = "new"
     assert [note.text for note in await ledger.rows(Note)] == ["new"]
 
@@ -162,7 +163,7 @@ async def test_what_was_locked_or_added_is_found_again(database: Database) -> No
         third = work.add(Note.new(account="a", number=2, text="new"))
         assert work.get(Note, "a", 0) is None
         assert work.get(Note, "a", 2) is third
-        assert work.all(Note, text="old") == [second]
+        assert work.loaded(Note, text="old") == [second]
 
 
 async def test_what_was_removed_stays_removed_when_it_is_locked_again(ledger: Launched, database: Database) -> None:

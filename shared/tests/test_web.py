@@ -10,7 +10,7 @@ from joserfc.jwk import OKPKey
 
 from chassis.calls.auth import service_token
 from chassis.calls.client import DEADLINE_HEADER
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched, token
 from ledger.models import Account
 

@@ -11,7 +11,7 @@ import pytest
 
 from brokers.asking import history, of_parked, parked, until_booked, until_parked
 from brokers.subject import Subject
-from chassis.brokers.port import Broker, Start, Subscription
+from chassis.brokers.port import Broker, BrokerSubscription, StartPosition
 from chassis.brokers.pulsar import subscription
 from chassis.testing import Launch, Launched
 from ledger.between import Between
@@ -30,7 +30,9 @@ class Counting(Between):
         super().__init__(broker)
         self.joined = 0
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         self.joined += 1
         return await super().subscribe(topics, group, start)
 
@@ -51,9 +53,9 @@ async def test_while_its_database_is_away_a_consumer_stays_in_its_group_and_goes
     await until_booked(ledger, account, [0])
     async with database_away(ledger):
         publishing = bookings(ledger, account, *range(1, 40))
-        await until(lambda: ledger.instance.consumer.trouble.reason is not None, 30)
+        await until(lambda: ledger.instance.consumer.outage.reason is not None, 30)
         await asyncio.sleep(seconds)
-        assert ledger.instance.consumer.trouble.reason is not None
+        assert ledger.instance.consumer.outage.reason is not None
     await until_booked(ledger, account, range(40))
     await publishing
     assert (counting.joined, await parked(ledger)) == (1, [])

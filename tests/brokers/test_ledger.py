@@ -13,7 +13,7 @@ import pytest
 
 from brokers.asking import counted, history, parked, until_booked, until_parked
 from brokers.subject import HISTORY, Subject, needs
-from chassis.brokers.port import Broker, BrokerUnavailable, Start, Subscription
+from chassis.brokers.port import Broker, BrokerSubscription, BrokerUnavailable, StartPosition
 from chassis.database.unit_of_work import MAX_MESSAGE_BYTES, MessageTooLarge
 from chassis.message import Envelope
 from chassis.process.instance import Instance
@@ -80,12 +80,14 @@ class Forgetful(Between):
         super().__init__(broker)
         self.key, self.forgot = key, False
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         return ForgetfulSubscription(await super().subscribe(topics, group, start), self)
 
 
 class ForgetfulSubscription(BetweenSubscription):
-    def __init__(self, subscription: Subscription, broker: Forgetful) -> None:
+    def __init__(self, subscription: BrokerSubscription, broker: Forgetful) -> None:
         super().__init__(subscription)
         self._broker = broker
         self._keys: set[str] = set()

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Response
 
-from chassis.web.dependencies import Caller, Runtime
+from chassis.web import Caller, Runtime
 from contracts import notification, user
 from contracts.notification import PreferencesView, SetPreferences, Unsubscribe
 from contracts.user import (

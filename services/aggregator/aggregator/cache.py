@@ -11,8 +11,8 @@ from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
 from aggregator.config import AggregatorSettings
-from chassis.telemetry.outage import Trouble
-from chassis.web.dependencies import Runtime
+from chassis.telemetry import Outage
+from chassis.web import Runtime
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Cache:
 
     def __init__(self, settings: AggregatorSettings) -> None:
         self._seconds = settings.cache_seconds
-        self._trouble = Trouble("the cache", logger)
+        self._outage = Outage("the cache", logger)
         self._rests_until = 0.0
         self._valkey = Valkey.from_url(
             settings.valkey_url,
@@ -54,9 +54,9 @@ class Cache:
             answer = await command()
         except (ValkeyError, OSError, TimeoutError) as error:
             self._rests_until = time.monotonic() + REST_SECONDS
-            self._trouble.begins(error)
+            self._outage.begin(error)
             return None
-        self._trouble.ends()
+        self._outage.end()
         return answer
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class Cache:
 
 
 def _cache(runtime: Runtime) -> Cache:
-    return runtime.hold(Cache)
+    return runtime.resource(Cache)
 
 
 Cached = Annotated[Cache, Depends(_cache)]

@@ -12,9 +12,7 @@ from aggregator.cache import Cached
 from aggregator.config import AggregatorSettings
 from aggregator.models import Product
 from chassis.errors import Problem
-from chassis.web.dependencies import Runtime, Work
-from chassis.web.pagination import Cursor, Limit, Page, page, position
-from chassis.web.transactions import Router
+from chassis.web import Cursor, Limit, Page, Router, Runtime, Work, decode_cursor, page
 from contracts import product as product_contract
 from contracts.aggregator import ProductDetail
 from contracts.product import CategoryView, ProductView, StockView
@@ -30,7 +28,7 @@ async def products(
     """A page of the catalogue, by name. `q` are beginnings of words."""
 
     async def found() -> Page[ProductView]:
-        rows = await queries.catalogue(work, q, category, position(cursor, queries.FIRST_PRODUCT), limit + 1)
+        rows = await queries.catalogue(work, q, category, decode_cursor(cursor, queries.FIRST_PRODUCT), limit + 1)
         return page(rows, limit, _product_view, lambda product: (product.name, product.id))
 
     return await cache.get(f"products:{json.dumps([q, category, cursor, limit])}", Page[ProductView], found)

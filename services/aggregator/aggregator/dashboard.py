@@ -8,9 +8,7 @@ from uuid import UUID
 from fastapi import Query
 
 from aggregator import queries
-from chassis.web.dependencies import Staff, Work
-from chassis.web.pagination import Cursor, Limit, page, position
-from chassis.web.transactions import Router
+from chassis.web import Cursor, Limit, Router, Staff, Work, decode_cursor, page
 from contracts.aggregator import DashboardTotals, DashboardView
 from contracts.order import CURRENCY, OrderStatus
 
@@ -34,7 +32,7 @@ async def dashboard(
     """
     day = day or datetime.now(UTC).date()
     until = queries.day_of(day)[1]
-    totals, rows = await queries.orders_of_day(work, day, position(cursor, (until, UUID(int=0))), limit + 1)
+    totals, rows = await queries.orders_of_day(work, day, decode_cursor(cursor, (until, UUID(int=0))), limit + 1)
     entries = page(rows, limit, lambda entry: entry, lambda entry: (entry.placed_at, entry.order_id))
     return DashboardView(
         day=day,

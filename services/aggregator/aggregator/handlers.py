@@ -5,9 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from aggregator.models import Generation, Order, Product, Use
-from chassis.database.loading import rows
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.database import UnitOfWork, rows
+from chassis.messaging import Subscriptions
 from contracts.aggregator import OrderStep
 from contracts.order import ANNOUNCED, OrderEvent, OrderState
 from contracts.product import ProductChanged
@@ -41,7 +40,7 @@ def report_erasure(event: UserErased, work: UnitOfWork) -> None:
 
 
 def generations(work: UnitOfWork) -> list[int]:
-    found = work.all(Generation) or [work.add(Generation.new(id=FIRST_GENERATION, use=Use.SERVES))]
+    found = work.loaded(Generation) or [work.add(Generation.new(id=FIRST_GENERATION, use=Use.SERVES))]
     return [it.id for it in found]
 
 

@@ -10,7 +10,7 @@ service = Service(
     contract.api,
     routers=[*openapi.PUBLIC, openapi.router, rebuild.router],
     subscriptions=handlers.on,
-    due=rebuild.due,
+    deadlines=rebuild.deadlines,
     calls=[user.api, product.api, order.api, notification.api],
     settings=AggregatorSettings,
     models=models,

@@ -18,9 +18,9 @@ from valkey.exceptions import ValkeyError
 
 from aggregator.config import AggregatorSettings
 from aggregator.models import Order
-from chassis.resilience.backoff import Backoff
-from chassis.telemetry.outage import Trouble
-from chassis.web.dependencies import Runtime
+from chassis.resilience import Backoff
+from chassis.telemetry import Outage
+from chassis.web import Runtime
 
 logger = logging.getLogger(__name__)
 CHANNEL = "orders"
@@ -40,7 +40,7 @@ class News:
             socket_timeout=TIMEOUT_SECONDS,
             socket_keepalive=True,
         )
-        self._trouble = Trouble("the news of orders", logger)
+        self._outage = Outage("the news of orders", logger)
         self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._untold: set[UUID] = set()
         self._telling: asyncio.Task[None] | None = None
@@ -57,9 +57,9 @@ class News:
             ids, self._untold = self._untold, set()
             try:
                 await self._valkey.publish(CHANNEL, b"".join(id.bytes for id in ids))
-                self._trouble.ends()
+                self._outage.end()
             except AWAY as error:
-                self._trouble.begins(error)
+                self._outage.begin(error)
         self._telling = None
 
     @asynccontextmanager
@@ -87,10 +87,10 @@ class News:
                     await channel.subscribe(CHANNEL)
                     while True:
                         self._wake(await _heard(channel))
-                        self._trouble.ends()
+                        self._outage.end()
                         backoff.reset()
             except AWAY as error:
-                self._trouble.begins(error)
+                self._outage.begin(error)
                 await backoff.pause(asyncio.Event())
 
     def _wake(self, message: dict[str, Any]) -> None:
@@ -125,4 +125,4 @@ async def _heard(channel: PubSub) -> dict[str, Any]:
 
 def tell(runtime: Runtime, orders: Sequence[Order]) -> None:
     """After each commit that wrote orders."""
-    runtime.hold(News).tell(order.order_id for order in orders)
+    runtime.resource(News).tell(order.order_id for order in orders)

@@ -8,11 +8,9 @@ from fastapi import Query
 from aggregator import queries
 from aggregator.errors import OrderNotFound
 from aggregator.models import Order
-from chassis.calls.auth import Token
+from chassis.calls import Token
 from chassis.errors import Problem
-from chassis.web.dependencies import Caller, Runtime, Work
-from chassis.web.pagination import Cursor, Limit, Page, page, position
-from chassis.web.transactions import Router
+from chassis.web import Caller, Cursor, Limit, Page, Router, Runtime, Work, decode_cursor, page
 from contracts import order as contract
 from contracts.aggregator import OrderDetail, OrderStep
 from contracts.order import OrderView, StepView
@@ -24,7 +22,7 @@ Seen = Annotated[int, Query(ge=0, description="The highest version of the order 
 @router.get("/orders")
 async def orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
     """The caller's orders, the newest first."""
-    (before,) = position(cursor, queries.NEWEST_ORDER)
+    (before,) = decode_cursor(cursor, queries.NEWEST_ORDER)
     rows = await queries.orders_of_customer(work, caller.id, before, limit + 1)
     return page(rows, limit, view, lambda order: (order.order_id,))
 

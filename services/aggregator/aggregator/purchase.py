@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from chassis.web.dependencies import IDEMPOTENCY_KEY, Caller, IdempotencyKey, Runtime
+from chassis.web import IDEMPOTENCY_KEY, Caller, IdempotencyKey, Runtime
 from contracts import order
 from contracts.order import (
     AskQuote,

@@ -15,8 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from aggregator.errors import ProductNotFound
 from aggregator.models import Generation, Order, Product, Rebuild, Use
-from chassis.database.tables import Timestamptz
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import Timestamptz, UnitOfWork
 from contracts.aggregator import DashboardEntry
 from contracts.order import OrderStatus
 from contracts.product import CategoryView

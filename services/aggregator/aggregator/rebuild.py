@@ -13,18 +13,16 @@ from aggregator.errors import RebuildNotFound
 from aggregator.handlers import FIRST_GENERATION, keep_order, keep_product
 from aggregator.models import Generation, Order, Product, Rebuild, Stage, Use
 from aggregator.orders import step_of
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.deadlines import Due
+from chassis.database import UnitOfWork
+from chassis.jobs import Deadlines
 from chassis.service import Runtime
-from chassis.web.dependencies import Operator, Work
-from chassis.web.pagination import Page
-from chassis.web.transactions import Router
+from chassis.web import Operator, Page, Router, Work
 from contracts import order, product
 from contracts.aggregator import RebuildView
 from contracts.order import ExportedOrder
 from contracts.product import ProductView
 
-router, due = Router(), Due()
+router, deadlines = Router(), Deadlines()
 LEASE_SECONDS = 30  # how long after a crash another process goes on
 TURN_SECONDS = 10  # how long one works before it renews the lease
 PAGE, SWEPT = 100, 2_000
@@ -70,7 +68,7 @@ async def advance(rebuild: Rebuild, runtime: Runtime) -> None:
         rebuild = row
 
 
-@due(Rebuild.due_at, call=advance, lease_seconds=LEASE_SECONDS)
+@deadlines(Rebuild.due_at, call=advance, lease_seconds=LEASE_SECONDS)
 def go_on(rebuild: Rebuild, _: None, work: UnitOfWork) -> None:
     rebuild.due_at = None if rebuild.stage == Stage.DONE else work.now
 

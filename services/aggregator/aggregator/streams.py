@@ -17,10 +17,10 @@ from aggregator.config import AggregatorSettings
 from aggregator.models import Order
 from aggregator.news import News
 from aggregator.orders import steps, view, visible
-from chassis.database.errors import away
-from chassis.resilience.backoff import wait
+from chassis.database import is_transient
+from chassis.resilience import wait_for_any
 from chassis.service import Runtime as Running
-from chassis.web.dependencies import Caller, Runtime
+from chassis.web import Caller, Runtime
 from contracts import order as contract
 from contracts.aggregator import OrderUpdate
 from contracts.order import OrderStatus, OrderView
@@ -60,13 +60,13 @@ async def follow(order_id: UUID, runtime: Runtime, caller: Caller, last_event_id
 async def _moves(order_id: UUID, version: int, until: float, runtime: Running) -> AsyncIterator[bytes]:
     """Those after a version. It listens first and looks then, so that nothing is missed in between."""
     seconds = cast(AggregatorSettings, runtime.settings).stream_poll_seconds
-    async with runtime.hold(News).about(order_id) as news:
+    async with runtime.resource(News).about(order_id) as news:
         while time.time() < until and not runtime.stop.is_set():
             news.clear()
             try:
                 order = await _look(order_id, runtime)
             except Exception as error:
-                if not away(error):
+                if not is_transient(error):
                     raise
                 break
             for move in _after(order, version):
@@ -74,7 +74,7 @@ async def _moves(order_id: UUID, version: int, until: float, runtime: Running) -
                 version = move.step.version
             if order is not None and order.status in LAST:
                 break
-            await wait(seconds, news, runtime.stop)
+            await wait_for_any(seconds, news, runtime.stop)
             if not news.is_set():
                 yield KEEPALIVE_COMMENT
     yield format_sse_event(retry=RETRY_MILLISECONDS)

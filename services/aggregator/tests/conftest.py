@@ -16,7 +16,7 @@ import uvicorn
 from joserfc.jwk import KeySet
 
 from aggregator.main import service
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.process.instance import Server
 from chassis.testing import ISSUER_KEY, Launch, Launched, free_port
 from contracts.order import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aggregator.models import Product
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launch, free_port
 from local.valkey import Valkey
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from contracts.order import ANNOUNCED, OrderEvent, OrderPlaced, OrderStatus
 
 from .conftest import API, PLACED_AT, Shop, order_state

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from joserfc.jwk import OKPKey
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import token
 from contracts.order import (
     OrderPlaced,

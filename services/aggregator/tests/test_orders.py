@@ -3,7 +3,7 @@
 import pytest
 
 from aggregator.models import Order
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import free_port
 from contracts.order import (
     OrderCancelled,

@@ -13,7 +13,7 @@ import pytest
 
 from aggregator.main import service
 from aggregator.models import Generation, Order, Product, Stage, Use
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from contracts.order import (
     OrderCancelled,

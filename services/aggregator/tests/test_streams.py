@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.process.instance import Instance
 from chassis.testing import Launch, Launched, free_port, token
 from contracts.order import (

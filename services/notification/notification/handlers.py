@@ -1,9 +1,7 @@
 """A mail is written down when it is commanded, once for its cause; who is erased is forgotten."""
 
-from chassis.database.loading import rows
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.database import UnitOfWork, new_id, rows
+from chassis.messaging import Subscriptions
 from contracts.notification import Notify, Template
 from contracts.user import ReportErasure, UserErased
 from notification import mails
@@ -32,16 +30,16 @@ def write_down(command: Notify, work: UnitOfWork) -> None:
     if missing := [name for name in NEEDED[command.template] if getattr(command, name) is None]:
         raise NotWritable(f"{command.template} needs {', '.join(missing)}")
     the_same = {name: getattr(command, name) for name in ("cause_id", "user_id", "template")}
-    for known in work.all(Mail, **the_same):
+    for known in work.loaded(Mail, **the_same):
         return mails.announce(known, work)
-    work.add(Mail.new(id=new_id(), **command.model_dump(), asked_at=work.now, due_at=work.now, cause=work.origin()))
+    work.add(Mail.new(id=new_id(), **command.model_dump(), asked_at=work.now, due_at=work.now, cause=work.causation()))
     work.wake("send_mails")
 
 
 @on(UserErased, needs=[rows(Mail, user_id="user_id"), rows(Preference, user_id="user_id")])
 def forget_user(event: UserErased, work: UnitOfWork) -> None:
     """A mail that a worker has in hand may still arrive; then its row is gone, and nobody records it."""
-    found = [*work.all(Mail, user_id=event.user_id), *work.all(Preference, user_id=event.user_id)]
+    found = [*work.loaded(Mail, user_id=event.user_id), *work.loaded(Preference, user_id=event.user_id)]
     for row in found:
         if isinstance(row, Mail) and row.state == MailState.PENDING:
             mails.dropped(row, "account_gone", work)

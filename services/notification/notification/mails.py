@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from opentelemetry.trace import Span, SpanKind
 
-from chassis.database.unit_of_work import Cause, UnitOfWork
+from chassis.database import Causation, UnitOfWork
 from chassis.telemetry import tracing
 from contracts.notification import NotificationDropped, NotificationSent, Template
 from notification.models import Mail, MailState
@@ -44,7 +44,7 @@ def announce(mail: Mail, work: UnitOfWork) -> None:
 
 def span_of(mail: Mail, name: str) -> AbstractContextManager[Span]:
     """In the trace of what the mail is about, rather than in that of the batch."""
-    cause = Cause.kept_by(mail)
+    cause = Causation.from_row(mail)
     return tracing.span("notification", name, SpanKind.CLIENT, cause.traceparent if cause else None)
 
 

@@ -15,12 +15,12 @@ from aiosmtplib import (
     SMTPTimeoutError,
 )
 
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry import Outage
 from notification.config import NotificationSettings
 from notification.mails import span_of
 from notification.models import Mail
 
-trouble = Trouble("the mail server", logging.getLogger(__name__))
+outage = Outage("the mail server", logging.getLogger(__name__))
 
 
 class Outcome(NamedTuple):
@@ -45,9 +45,9 @@ async def deliver(letters: Iterable[tuple[Mail, EmailMessage]], settings: Notifi
                 if not server.is_connected:
                     await server.connect()
                 outcomes.append(await _deliver(server, mail, message))
-            trouble.ends()
+            outage.end()
         except (SMTPException, OSError) as error:  # the server itself: away, or it does not want us
-            trouble.begins(error)
+            outage.begin(error)
             outcomes.append(Outcome(mail, "untried"))
             failed = True
     if server.is_connected:

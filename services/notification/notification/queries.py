@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlmodel import bindparam, col, select
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from notification.models import Mail, Preference
 
 # Times are the database's. What another worker has in its hands at this moment is skipped.

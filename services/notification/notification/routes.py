@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from chassis.web.dependencies import Caller, Runtime, Work
-from chassis.web.transactions import Router
+from chassis.web import Caller, Router, Runtime, Work
 from contracts.notification import PreferencesView, SetPreferences, Unsubscribe
 from notification import queries
 from notification.models import Preference

@@ -14,9 +14,9 @@ from datetime import timedelta
 from email.message import EmailMessage
 from typing import cast
 
-from chassis.database.unit_of_work import Cause, UnitOfWork
+from chassis.database import Causation, UnitOfWork
 from chassis.errors import Problem
-from chassis.jobs.tasks import Tasks
+from chassis.jobs import Tasks
 from chassis.service import Runtime
 from contracts import user
 from contracts.notification import Template
@@ -57,7 +57,7 @@ async def claim(runtime: Runtime) -> list[Mail]:
         for mail in found:
             mail.due_at = work.now + timedelta(seconds=_settings(runtime).lease_seconds)
         for mail in unwanted:
-            work.cause = Cause.kept_by(mail)
+            work.cause = Causation.from_row(mail)
             mails.dropped(mail, "not_wanted", work)
     return [mail for mail in found if mail not in unwanted]
 
@@ -88,7 +88,7 @@ async def record(outcomes: Sequence[Outcome], runtime: Runtime) -> None:
         for it in outcomes:
             mail = work.get(Mail, it.mail.id)
             if mail is not None and mail.due_at == it.mail.due_at:  # else erased, or another's since our lease ended
-                work.cause = Cause.kept_by(mail)
+                work.cause = Causation.from_row(mail)
                 _record(mail, it, work)
 
 

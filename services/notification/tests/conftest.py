@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from joserfc import jwt
 from joserfc.jwk import KeySet, OctKey
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import ISSUER_KEY, SERVICE_KEY, Launch, Launched, free_port
 from contracts.notification import Notify, Template
 from notification.main import service

@@ -4,7 +4,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched
 from contracts.notification import Template
 from notification.letters import money

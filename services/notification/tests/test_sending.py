@@ -10,7 +10,7 @@ from jinja2 import Environment
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import SERVICE_KEY, Launch, Launched
 from contracts.notification import NotificationDropped, NotificationSent, Template
 from contracts.user import ReportErasure, UserErased

@@ -4,10 +4,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis.calls.auth import Token
-from chassis.database.tables import new_id
-from chassis.web.dependencies import Caller, IdempotencyKey, Runtime, Work
-from chassis.web.transactions import Router
+from chassis.calls import Token
+from chassis.database import new_id
+from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work
 from contracts.order import CURRENCY, AskQuote, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView
 from order import queries, saga
 from order.errors import CartFull, PriceChanged, QuoteDoesNotFit, QuoteExpired

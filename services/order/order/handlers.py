@@ -1,16 +1,15 @@
 """What happens to carts and quotes without their owner: they expire, or their owner is erased."""
 
-from chassis.database.loading import rows
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, rows
 from contracts.user import ReportErasure, UserErased
 from order import saga
 from order.models import Cart, Quote
 
-on, due = saga.on, saga.due
+on, deadlines = saga.on, saga.deadlines
 
 
-@due(Cart.expires_at)
-@due(Quote.valid_until)
+@deadlines(Cart.expires_at)
+@deadlines(Quote.valid_until)
 def forget(row: Cart | Quote, work: UnitOfWork) -> None:
     work.remove(row)
 
@@ -18,7 +17,7 @@ def forget(row: Cart | Quote, work: UnitOfWork) -> None:
 @on(UserErased, needs=[rows(Cart, customer_id="user_id"), rows(Quote, customer_id="user_id")])
 def forget_customer(event: UserErased, work: UnitOfWork) -> None:
     """Orders are kept for the books: the id in them leads to nobody any more."""
-    personal = [*work.all(Cart, customer_id=event.user_id), *work.all(Quote, customer_id=event.user_id)]
+    personal = [*work.loaded(Cart, customer_id=event.user_id), *work.loaded(Quote, customer_id=event.user_id)]
     for row in personal:
         work.remove(row)
     report = ReportErasure(user_id=event.user_id, erasure_id=event.erasure_id, service="order", rows=len(personal))

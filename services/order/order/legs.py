@@ -1,6 +1,6 @@
 """The legs of an order: what each message says of which, and when a leg is closed."""
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from chassis.message import Event
 from contracts import payment, product, shipping
 from order.errors import OrderNotFound

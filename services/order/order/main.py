@@ -10,7 +10,7 @@ service = Service(
     api,
     routers=[checkout.router, routes.router],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     calls=[product.api, shipping.api, user.api],
     settings=OrderSettings,
     models=models,

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.database.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 from contracts.order import OrderStatus
 from contracts.product import Line
 

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import uuid5
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from contracts import order as contract
 from contracts.notification import Notify, Template
 from contracts.order import OrderStatus

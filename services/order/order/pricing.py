@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple
 from uuid import UUID
 
-from chassis.calls.auth import Token
+from chassis.calls import Token
 from chassis.errors import NotFound, Problem
 from chassis.service import Runtime
 from contracts import product, shipping, user
@@ -51,7 +51,7 @@ class Rates:
 async def offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
     """What these goods cost now, sent to this address of the caller."""
     sold, address, rates = await asyncio.gather(
-        _sold(lines, runtime), _own_address(address_id, caller, runtime), runtime.hold(Rates).now(runtime)
+        _sold(lines, runtime), _own_address(address_id, caller, runtime), runtime.resource(Rates).now(runtime)
     )
     priced, grams = [], 0
     for line in lines:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, any_, bindparam
 from sqlmodel import col, select
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from order.errors import CartEmpty, OrderNotFound
 from order.models import Cart, Order, Step
 

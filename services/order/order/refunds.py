@@ -21,8 +21,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from contracts import payment, product
 from contracts.order import OrderStatus, RefundState, RefundView
 from contracts.product import Line

@@ -2,10 +2,20 @@
 
 from uuid import UUID
 
-from chassis.calls.auth import Token
-from chassis.web.dependencies import Caller, IdempotencyKey, ServiceCaller, Staff, Work
-from chassis.web.pagination import Cursor, Limit, Page, page, position
-from chassis.web.transactions import Router
+from chassis.calls import Token
+from chassis.web import (
+    Caller,
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    Page,
+    Router,
+    ServiceCaller,
+    Staff,
+    Work,
+    decode_cursor,
+    page,
+)
 from contracts.order import (
     ExportedOrder,
     OrderView,
@@ -25,7 +35,7 @@ router = Router()
 
 @router.get("/orders")
 async def orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
-    (before,) = position(cursor, (queries.NEWEST,))
+    (before,) = decode_cursor(cursor, (queries.NEWEST,))
     found = await queries.orders_of(work, caller.id, before, limit + 1)
     return page(found, limit, _view, lambda order: (order.id,))
 
@@ -70,7 +80,7 @@ async def receive_goods(order_id: UUID, refund_id: UUID, work: Work, _: Staff) -
 @router.get("/stuck-orders")
 async def stuck_orders(work: Work, _: Staff, cursor: Cursor = None, limit: Limit = 20) -> Page[StuckOrderView]:
     """Orders that somebody has to look at, the oldest first."""
-    (after,) = position(cursor, (queries.OLDEST,))
+    (after,) = decode_cursor(cursor, (queries.OLDEST,))
     found = await queries.stuck_orders(work, after, limit + 1)
     return page(found, limit, _stuck, lambda order: (order.id,))
 
@@ -86,7 +96,7 @@ async def resume(order_id: UUID, body: ResumeOrder, work: Work, _: Staff) -> Ord
 @router.get("/exports/orders")
 async def export(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ExportedOrder]:
     """Every order with its steps, by id, for read models that are built anew."""
-    (after,) = position(cursor, (queries.OLDEST,))
+    (after,) = decode_cursor(cursor, (queries.OLDEST,))
     found = await queries.orders_after(work, after, limit + 1)
     steps = await queries.steps_of_orders(work, [it.id for it in found])
     return page(

@@ -36,12 +36,10 @@ repeated one changes nothing. Each move sends its commands and one event with th
 
 from datetime import timedelta
 
-from chassis.database.loading import rows
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.deadlines import Due
+from chassis.database import UnitOfWork, new_id, rows
+from chassis.jobs import Deadlines
 from chassis.message import Event
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.messaging import Subscriptions
 from contracts import order as contract
 from contracts import payment, product, shipping
 from contracts.notification import Template
@@ -53,7 +51,7 @@ from order.models import Cart, Order, Payment, Shipment, Stock
 from order.moves import deadline, insist, move, write
 
 on = Subscriptions()
-due = Due()
+deadlines = Deadlines()
 
 
 def place_order(
@@ -75,7 +73,7 @@ def place_order(
             currency=contract.CURRENCY,
             placed_at=work.now,
             changed_at=work.now,
-            cause=work.origin(),
+            cause=work.causation(),
         )
     )
     work.remove(cart)
@@ -160,7 +158,7 @@ def _move_on(order: Order, work: UnitOfWork, cause: str) -> bool:
     return True
 
 
-@due(Order.deadline)
+@deadlines(Order.deadline)
 def give_up(order: Order, work: UnitOfWork) -> None:
     """The order has been in its status for too long."""
     order.deadline = None

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.service import installed
 from chassis.testing import Launch, Launched, free_port
 from contracts.product import ReserveStock

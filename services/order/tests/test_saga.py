@@ -7,7 +7,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database.tables import new_id, shape
+from chassis.database import new_id
+from chassis.database.tables import mapping_of
 from chassis.message import Command, Event
 from chassis.testing import Launch, Launched
 from contracts.notification import Notify, Template
@@ -227,7 +228,7 @@ async def test_a_repeated_message_changes_nothing(story: Begin, status: OrderSta
     it = await story(*PATHS[status], fact)
     once, commands = await it.order(), await it.commands()
     await it.happen(fact)
-    assert shape(Order).values(await it.order()) == shape(Order).values(once)
+    assert mapping_of(Order).values(await it.order()) == mapping_of(Order).values(once)
     repeated = (await it.commands())[len(commands) :]
     assert set(repeated) <= {ReleaseStock, VoidPayment}  # what is alive too late is undone every time
     await it.check()

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from payment.models import Attempt, AttemptKind, Payment
 
 SOON = timedelta(seconds=1)
@@ -20,7 +19,7 @@ def ask_for(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) 
         kind=kind,
         currency=payment.currency,
         due_at=work.now,
-        cause=work.origin(),
+        cause=work.causation(),
         **values,
     )
     work.add(row)

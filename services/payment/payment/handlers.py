@@ -21,10 +21,9 @@ import random
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.database.loading import rows
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.deadlines import Due
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.database import UnitOfWork, rows
+from chassis.jobs import Deadlines
+from chassis.messaging import Subscriptions
 from contracts.payment import (
     AuthorizePayment,
     CapturePayment,
@@ -43,7 +42,7 @@ from payment.models import Account, Attempt, AttemptKind, Payment, PaymentState,
 from payment.provider import Outcome, ask
 
 on = Subscriptions()
-due = Due()
+deadlines = Deadlines()
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 0.5, 60
 
 
@@ -131,7 +130,7 @@ def refund_payment(command: RefundPayment, work: UnitOfWork) -> None:
     refunds.start(payment, work)
 
 
-@due(
+@deadlines(
     Attempt.due_at,
     call=ask,
     lease_seconds=30,

@@ -11,9 +11,7 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import BaseModel
 
-from chassis.web.dependencies import Runtime, Work
-from chassis.web.transactions import Router
-from chassis.web.webhooks import signed
+from chassis.web import Router, Runtime, Work, verify_webhook
 from payment.config import PaymentSettings
 from payment.errors import PaymentNotFound
 from payment.queries import payment_of_order
@@ -31,7 +29,7 @@ class News(BaseModel):
 
 @router.post("/provider", status_code=204)
 async def hear_provider(request: Request, work: Work, runtime: Runtime) -> None:
-    news = await signed(request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, News)
+    news = await verify_webhook(request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, News)
     try:
         await payment_of_order(work, news.reference)
     except PaymentNotFound:

@@ -11,8 +11,7 @@
 A balance is what came in less what went out: nothing is lost, so all of them together are zero.
 """
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from payment.models import Account, Entry, Payment
 
 

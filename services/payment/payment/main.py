@@ -9,7 +9,7 @@ service = Service(
     contract.api,
     routers=[routes.router, hooks.router],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     tasks=tasks.tasks,
     settings=PaymentSettings,
     models=models,

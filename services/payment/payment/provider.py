@@ -8,7 +8,7 @@ import httpx
 import stamina
 from pydantic import BaseModel, TypeAdapter
 
-from chassis.resilience.circuit_breaker import Guard, PutOff
+from chassis.resilience import CallRejected, CircuitBreaker
 from chassis.service import Runtime
 from payment.config import PaymentSettings
 from payment.models import Attempt, AttemptKind
@@ -43,7 +43,7 @@ async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
     """Make the request of an attempt, safe to repeat. None: the outcome is unknown, the money may have moved or not."""
     try:
         return await _done_before(attempt, runtime) or await _asked(attempt, runtime)
-    except PutOff:
+    except CallRejected:
         return None
     except (httpx.HTTPError, ValueError) as error:
         logger.warning(
@@ -58,7 +58,7 @@ async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
         return None
 
 
-_again = stamina.retry(on=(httpx.HTTPError, PutOff), attempts=5, wait_initial=0.2, wait_max=2)
+_again = stamina.retry(on=(httpx.HTTPError, CallRejected), attempts=5, wait_initial=0.2, wait_max=2)
 
 
 @_again
@@ -117,7 +117,7 @@ def _request(attempt: Attempt) -> tuple[str, dict[str, object] | None]:
 async def _call(runtime: Runtime, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx.Response:
     """The answer, if it is one: what says that the provider is in trouble is raised."""
     settings = cast(PaymentSettings, runtime.settings)
-    async with runtime.hold(Guard).call(retry=retry):
+    async with runtime.resource(CircuitBreaker).call(retry=retry):
         url, timeout = f"{settings.provider_url}{path}", settings.provider_timeout_seconds
         answer = await runtime.http.request(method, url, timeout=timeout, **request)
         return answer.raise_for_status() if answer.status_code == 429 or answer.is_server_error else answer

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, any_, case
 from sqlmodel import bindparam, col, func, select
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from payment.errors import PaymentNotFound
 from payment.models import Account, Attempt, Balance, Discrepancy, Entry, Payment, Reconciliation, Refund
 

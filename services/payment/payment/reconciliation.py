@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from payment.attempts import ask_soon
 from payment.models import Attempt, Discrepancy, DiscrepancyKind, Payment
 from payment.provider import Listed

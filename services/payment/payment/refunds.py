@@ -1,6 +1,6 @@
 """Parts of a payment that are given back, each once per refund_id, together never more than was captured."""
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from contracts.payment import PaymentRefunded, PaymentRefundRefused
 from payment.attempts import ask_for
 from payment.ledger import post
@@ -32,7 +32,7 @@ def answer(refund: Refund, work: UnitOfWork) -> None:
 
 def start(payment: Payment, work: UnitOfWork) -> None:
     """Give back what was asked for, as soon as it is known whether the money is ours."""
-    for refund in work.all(Refund, order_id=payment.order_id, state=RefundState.ASKED):
+    for refund in work.loaded(Refund, order_id=payment.order_id, state=RefundState.ASKED):
         if payment.state == PaymentState.CAPTURED:
             refund.state = RefundState.REFUNDING
             ask_for(AttemptKind.REFUND, payment, work, amount_cents=refund.amount_cents, refund_id=refund.id)
@@ -56,5 +56,5 @@ def under_way(payment: Payment, work: UnitOfWork) -> bool:
     """Whether the outcome of a refund is unknown."""
     return any(
         refund.state in (RefundState.ASKED, RefundState.REFUNDING)
-        for refund in work.all(Refund, order_id=payment.order_id)
+        for refund in work.loaded(Refund, order_id=payment.order_id)
     )

@@ -5,9 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from chassis.web.dependencies import Staff, Work
-from chassis.web.pagination import Cursor, Limit, Page, page, position
-from chassis.web.transactions import Router
+from chassis.web import Cursor, Limit, Page, Router, Staff, Work, decode_cursor, page
 from payment.models import Account, AttemptKind, DiscrepancyKind, PaymentState, RefundState
 from payment.queries import attempts_of_order, balances, discrepancies_after, payment_of_order, refunds_of_order
 
@@ -93,6 +91,6 @@ async def totals(work: Work, _: Staff) -> Totals:
 
 @router.get("/discrepancies")
 async def discrepancies(work: Work, _: Staff, limit: Limit = 50, cursor: Cursor = None) -> Page[DiscrepancyView]:
-    (after,) = position(cursor, ("",))
+    (after,) = decode_cursor(cursor, ("",))
     found = await discrepancies_after(work, after, limit + 1)
     return page(found, limit, DiscrepancyView.model_validate, lambda it: (it.provider_id,))

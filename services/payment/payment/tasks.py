@@ -6,7 +6,7 @@ No call to the provider is made inside a transaction. A run that fails goes on t
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.jobs.tasks import Tasks
+from chassis.jobs import Tasks
 from chassis.service import Runtime
 from payment.models import Account, Balance, Discrepancy, Payment, Reconciliation
 from payment.provider import changed_since, of_reference

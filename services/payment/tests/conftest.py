@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from chassis.jobs.tasks import Tasks
+from chassis.jobs import Tasks
 from chassis.testing import Launch, Launched
 from outside.server import Outside
 from payment.main import service

@@ -7,8 +7,7 @@ import sys
 from dataclasses import replace
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.jobs.deadlines import Due
-from chassis.jobs.tasks import Tasks
+from chassis.jobs import Deadlines, Tasks
 from chassis.process.instance import Instance
 from chassis.service import Runtime
 from payment.main import service
@@ -39,7 +38,7 @@ class Dying:
 
 
 if __name__ == "__main__":
-    due, dying = Due(), Dying(sys.argv[1])
-    due.entries = [replace(entry, call=dying.ask) for entry in service.due.entries]
+    deadlines, dying = Deadlines(), Dying(sys.argv[1])
+    deadlines.entries = [replace(entry, call=dying.ask) for entry in service.deadlines.entries]
     settings = service.settings.of(service.name)
-    asyncio.run(Instance(replace(service, due=due, tasks=Tasks()), settings, MemoryBroker()).run("all"))
+    asyncio.run(Instance(replace(service, deadlines=deadlines, tasks=Tasks()), settings, MemoryBroker()).run("all"))

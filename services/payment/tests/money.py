@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 from standardwebhooks import Webhook
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment

@@ -12,8 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
 from payment.handlers import authorize_payment, capture_payment, record_outcome, refund_payment, void_payment
 from payment.models import Account, Attempt, AttemptKind, Entry, Payment, Refund
@@ -83,16 +82,16 @@ class Books(RuleBasedStateMachine):
         command = RefundPayment(order_id=self.order_id, refund_id=self.refund_ids[number], amount_cents=cents)
         refund_payment(command, self.work)
 
-    @precondition(lambda self: self.work.all(Attempt, outcome=None))
+    @precondition(lambda self: self.work.loaded(Attempt, outcome=None))
     @rule(data=st.data(), willing=st.booleans(), lost=st.booleans())
     def answer(self, data: st.DataObject, willing: bool, lost: bool) -> None:
-        attempt = data.draw(st.sampled_from(self.work.all(Attempt, outcome=None)))
+        attempt = data.draw(st.sampled_from(self.work.loaded(Attempt, outcome=None)))
         outcome = self.provider.act(attempt, willing)
         record_outcome(attempt, None if lost else outcome, self.work)
 
     def balances(self) -> dict[Account, int]:
         cents = dict.fromkeys(Account, 0)
-        for entry in self.work.all(Entry):
+        for entry in self.work.loaded(Entry):
             assert entry.amount_cents > 0
             cents[entry.debit] += entry.amount_cents
             cents[entry.credit] -= entry.amount_cents
@@ -106,26 +105,26 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def never_more_is_asked_back_than_was_taken(self) -> None:
-        kept = [it for it in self.work.all(Refund) if it.state != "refused"]
-        for payment in self.work.all(Payment):
+        kept = [it for it in self.work.loaded(Refund) if it.state != "refused"]
+        for payment in self.work.loaded(Payment):
             assert payment.asked_back_cents == sum(it.amount_cents for it in kept) <= payment.amount_cents
 
     @invariant()
     def when_all_is_known_the_books_are_the_providers(self) -> None:
-        if not self.work.all(Attempt, outcome=None):
+        if not self.work.loaded(Attempt, outcome=None):
             cents = self.balances()
             assert (cents[Account.HELD], cents[Account.CAPTURED]) == (
                 self.provider.held,
                 self.provider.captured - self.provider.refunded,
             )
-            assert {it.state for it in self.work.all(Refund)} <= {"refunded", "refused"}
+            assert {it.state for it in self.work.loaded(Refund)} <= {"refunded", "refused"}
 
     def teardown(self) -> None:
         """Everything comes to an end, and after a void nothing is left."""
-        while unknown := self.work.all(Attempt, outcome=None):
+        while unknown := self.work.loaded(Attempt, outcome=None):
             record_outcome(unknown[0], self.provider.act(unknown[0], willing=True), self.work)
         self.when_all_is_known_the_books_are_the_providers()
-        for payment in self.work.all(Payment):
+        for payment in self.work.loaded(Payment):
             assert not payment.state.endswith("ing")
             assert not payment.void_waits
         if self.void_commanded:

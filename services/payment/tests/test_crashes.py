@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.database.loading import load
+from chassis.database import new_id
+from chassis.database.loading import load_rows
 from chassis.database.pool import Database
-from chassis.database.tables import new_id
-from chassis.jobs.tasks import Tasks
+from chassis.jobs import Tasks
 from chassis.message import Message
 from chassis.process.instance import Instance
 from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
@@ -33,7 +33,7 @@ async def handle(database: Database, *messages: Message) -> None:
     """What the consumer does with commands: written down, committed, and nobody is called yet."""
     async with database.work() as work:
         subscriptions = [service.subscriptions.by_type[message.wire_type] for message in messages]
-        await load(work, [(message, it.needs) for message, it in zip(messages, subscriptions, strict=True)])
+        await load_rows(work, [(message, it.needs) for message, it in zip(messages, subscriptions, strict=True)])
         for message, it in zip(messages, subscriptions, strict=True):
             it.handler(message, work)
 

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.process.migrate import migrate
 from chassis.testing import database_at
 from payment.main import service

@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from chassis.config import Settings
-from chassis.database.tables import new_id
-from chassis.jobs.tasks import Tasks
-from chassis.resilience import circuit_breaker
-from chassis.resilience.circuit_breaker import Guard, PutOff
+from chassis.database import new_id
+from chassis.jobs import Tasks
+from chassis.resilience import CallRejected, CircuitBreaker, retry_budget
 from chassis.resilience.retry_budget import RetryBudget
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
@@ -23,12 +22,12 @@ from payment.models import Attempt
 from .money import check_money, command, send, settings
 
 
-def guarded(failures: int, seconds: float) -> Guard:
+def guarded(failures: int, seconds: float) -> CircuitBreaker:
     its = SimpleNamespace(breaker_failures=failures, breaker_seconds=seconds)
-    return Guard(cast(Settings, its))
+    return CircuitBreaker(cast(Settings, its))
 
 
-async def fail(it: Guard, *, retry: bool = False) -> None:
+async def fail(it: CircuitBreaker, *, retry: bool = False) -> None:
     with pytest.raises(httpx.ConnectError):
         async with it.call(retry=retry):
             raise httpx.ConnectError("away")
@@ -46,11 +45,11 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_one_success_closes_
         pass
     for _ in range(3):
         await fail(it)
-    with pytest.raises(PutOff):
+    with pytest.raises(CallRejected):
         await it.call(retry=False).__aenter__()
     now += 11
     await fail(it)
-    with pytest.raises(PutOff):
+    with pytest.raises(CallRejected):
         await it.call(retry=False).__aenter__()
     now += 11
     for _ in range(2):
@@ -62,16 +61,16 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_one_success_closes_
 async def test_retries_dry_up_while_first_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     it = guarded(failures=10_000, seconds=1)
-    for _ in range(circuit_breaker.MOST_TOKENS):
+    for _ in range(retry_budget.MAX_TOKENS):
         await fail(it, retry=True)
-    with pytest.raises(PutOff, match="budget"):
+    with pytest.raises(CallRejected, match="budget"):
         await it.call(retry=True).__aenter__()
     await fail(it)
     async with it.call(retry=False):
         pass
-    for _ in range(circuit_breaker.PAID_BACK):
+    for _ in range(retry_budget.TOKENS_PER_SUCCESS):
         await fail(it, retry=True)
-    with pytest.raises(PutOff, match="budget"):
+    with pytest.raises(CallRejected, match="budget"):
         await it.call(retry=True).__aenter__()
 
 
@@ -84,7 +83,7 @@ def test_the_budget_never_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1.5
     assert [budget.take(), budget.take()] == [True, False]
     now = 10_000
-    assert sum(budget.take() for _ in range(1_000)) == circuit_breaker.MOST_TOKENS
+    assert sum(budget.take() for _ in range(1_000)) == retry_budget.MAX_TOKENS
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ async def test_while_the_breaker_is_open_attempts_wait_and_then_go_through(
     (await provider.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
     orders = [new_id() for _ in range(60)]
     await payment.send(*(command("A", id) for id in orders))
-    breakers = payment.instance.runtime.hold(Guard)._breakers
+    breakers = payment.instance.runtime.resource(CircuitBreaker)._breakers
     assert (await breakers.get_breaker("outside")).context.state == "opened"
     assert {it.outcome for it in await payment.rows(Attempt)} == {None}
     (await provider.put("/settings", json={"mood": "kind"})).raise_for_status()

@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched
 from payment.models import Attempt
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched
 from contracts.payment import PaymentAuthorized
 from outside.server import Outside

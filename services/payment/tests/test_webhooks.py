@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import PaymentAuthorized, PaymentCaptured, PaymentRefunded

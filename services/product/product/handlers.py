@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Iterable
 from uuid import UUID
 
-from chassis.database.loading import rows
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.database import UnitOfWork, rows
+from chassis.messaging import Subscriptions
 from contracts.product import (
     CommitStock,
     ItemsRestocked,
@@ -119,7 +118,7 @@ def _away(order_id: UUID, work: UnitOfWork) -> Counter[str]:
     """The pieces of an order that left and did not come back yet, by product id."""
     reservation = work.get(Reservation, order_id)
     left = Counter(reservation.lines if reservation and reservation.hold == Hold.COMMITTED else {})
-    for earlier in work.all(Return, order_id=order_id):
+    for earlier in work.loaded(Return, order_id=order_id):
         left.subtract(earlier.lines)
     return left
 

@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, BigInteger, Integer, Select, String, Uuid, any_, c
 from sqlmodel import bindparam, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from contracts.product import CategoryView, PriceView, StockTotals
 from product.errors import ProductNotFound
 from product.models import Price, Product, Stock

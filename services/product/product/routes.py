@@ -7,9 +7,7 @@ from fastapi import Depends, Query
 from pydantic import Field
 
 from chassis.errors import InvalidInput
-from chassis.web.dependencies import Caller, ServiceCaller, Staff, Work
-from chassis.web.pagination import Cursor, Limit, Page, page, position
-from chassis.web.transactions import Router
+from chassis.web import Caller, Cursor, Limit, Page, Router, ServiceCaller, Staff, Work, decode_cursor, page
 from contracts.product import (
     AddProduct,
     CategoryView,
@@ -55,7 +53,7 @@ async def products(
     """A page of the catalogue; with `ids` a list of those of them that exist."""
     if ids is not None:
         return [_view(product) for product in await queries.products_by_ids(work, ids)]
-    found = await queries.catalogue(work, q, category, position(cursor, queries.FIRST), limit + 1)
+    found = await queries.catalogue(work, q, category, decode_cursor(cursor, queries.FIRST), limit + 1)
     return page(found, limit, _view, lambda product: (product.name, product.id))
 
 
@@ -73,7 +71,7 @@ async def prices(product_id: UUID, work: Work, _: Caller) -> list[PriceView]:
 @router.get("/exports/products")
 async def export(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ProductView]:
     """All products that are sold, by id, for read models that are built anew."""
-    (after,) = position(cursor, queries.FIRST_ID)
+    (after,) = decode_cursor(cursor, queries.FIRST_ID)
     found = await queries.products_after(work, after, limit + 1)
     return page(found, limit, _view, lambda product: (product.id,))
 
@@ -90,7 +88,7 @@ async def stock(
     """The stock of these products as a list; with `low` a page of those that are about to run out."""
     if not low:
         return [_stock_view(it) for it in await queries.stock_by_ids(work, ids or [])]
-    (after,) = position(cursor, queries.FIRST_ID)
+    (after,) = decode_cursor(cursor, queries.FIRST_ID)
     found = await queries.low_stock(work, after, limit + 1)
     return page(found, limit, _stock_view, lambda stock: (stock.product_id,))
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launch, Launched
 from product.main import service
 from product.models import Stock

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched
 from contracts.product import (
     Line,

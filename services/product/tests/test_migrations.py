@@ -4,7 +4,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.process.migrate import migrate
 from chassis.testing import database_at
 from product.main import service

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched
 from contracts.product import CommitStock, Line, ReleaseStock, ReserveStock, RestockItems
 from product.models import Reservation, Return, Stock

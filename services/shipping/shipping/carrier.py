@@ -7,7 +7,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, model_validator
 
 from chassis.errors import Problem
-from chassis.resilience.circuit_breaker import Guard, PutOff
+from chassis.resilience import CallRejected, CircuitBreaker
 from chassis.service import Runtime
 from contracts import user
 from shipping.config import ShippingSettings
@@ -45,7 +45,7 @@ async def ask(shipment: Shipment, runtime: Runtime) -> Parcel | None:
             case _:
                 answer = await _call(shipment, runtime, "GET", f"/{shipment.carrier_id}")
         return Parcel.model_validate_json(answer.content)
-    except PutOff:
+    except CallRejected:
         return None
     except (httpx.HTTPError, Problem, ValueError) as error:
         about = {"order_id": str(shipment.order_id), "state": shipment.state, "error": repr(error)}
@@ -85,7 +85,7 @@ async def _call(
     """The answer, if it is one: what says that the carrier is in trouble is raised."""
     settings = cast(ShippingSettings, runtime.settings)
     url, timeout = f"{settings.carrier_url}/shipments{path}", settings.carrier_timeout_seconds
-    async with runtime.hold(Guard).call(retry=shipment.state in CALLING and shipment.tries > 0):
+    async with runtime.resource(CircuitBreaker).call(retry=shipment.state in CALLING and shipment.tries > 0):
         answer = await runtime.http.request(method, url, timeout=timeout, **request)
         if answer.status_code == 429 or answer.is_server_error:
             answer.raise_for_status()

@@ -21,10 +21,9 @@ import logging
 import random
 from datetime import datetime, timedelta
 
-from chassis.database.loading import rows
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.deadlines import Due
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.database import UnitOfWork, rows
+from chassis.jobs import Deadlines
+from chassis.messaging import Subscriptions
 from contracts.shipping import (
     CancelShipment,
     CreateShipment,
@@ -39,7 +38,7 @@ from shipping.models import CALLING, LEFT, OVER, STOPPED, Shipment, ShipmentStat
 
 logger = logging.getLogger(__name__)
 on = Subscriptions()
-due = Due()
+deadlines = Deadlines()
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 0.5, 60
 FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 30, 3600  # webhooks bring the news, asking is the net below them
 MOST_UPDATES = 100
@@ -55,7 +54,7 @@ def create_shipment(command: CreateShipment, work: UnitOfWork) -> None:
             lines=[line.model_dump(mode="json") for line in command.lines],
             state=ShipmentState.CREATING,
             due_at=work.now,
-            cause=work.origin(),
+            cause=work.causation(),
         )
         work.add(shipment)
     elif shipment.state in STOPPED:
@@ -79,13 +78,13 @@ def _cancel(shipment: Shipment, work: UnitOfWork) -> None:
     elif shipment.state in LEFT:
         work.send(_dispatched(shipment))
     elif shipment.state == ShipmentState.CREATING:
-        shipment.cancel_waits, shipment.cause = True, work.origin()
+        shipment.cancel_waits, shipment.cause = True, work.causation()
     elif shipment.state == ShipmentState.ACCEPTED:
-        shipment.state, shipment.cause = ShipmentState.CANCELLING, work.origin()
+        shipment.state, shipment.cause = ShipmentState.CANCELLING, work.causation()
         shipment.tries, shipment.due_at = 0, work.now
 
 
-@due(Shipment.due_at, call=ask, lease_seconds=30)
+@deadlines(Shipment.due_at, call=ask, lease_seconds=30)
 def record_answer(shipment: Shipment, parcel: Parcel | None, work: UnitOfWork) -> None:
     """What the carrier said becomes the state of the shipment; while it says nothing new, it is asked again."""
     before = shipment.state

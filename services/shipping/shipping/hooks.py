@@ -7,10 +7,8 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, Field
 
-from chassis.database.unit_of_work import Cause, UnitOfWork
-from chassis.web.dependencies import Runtime, Work
-from chassis.web.transactions import Router
-from chassis.web.webhooks import signed
+from chassis.database import Causation, UnitOfWork
+from chassis.web import Router, Runtime, Work, verify_webhook
 from contracts.user import Text
 from shipping.carrier import Parcel
 from shipping.config import ShippingSettings
@@ -45,7 +43,7 @@ STATUS: dict[str, Literal["dispatched", "delivered", "lost"]] = {
 
 @router.post("/carrier", status_code=204)
 async def hear_carrier(request: Request, work: Work, runtime: Runtime) -> None:
-    news = await signed(request, cast(ShippingSettings, runtime.settings).carrier_webhook_secret, News)
+    news = await verify_webhook(request, cast(ShippingSettings, runtime.settings).carrier_webhook_secret, News)
     await _tell(news, work)
 
 
@@ -54,7 +52,7 @@ async def _tell(news: News, work: UnitOfWork) -> None:
     if not found:
         logger.warning("the carrier speaks of a shipment that is not ours", extra={"reference": str(news.reference)})
     for shipment in found:
-        work.cause = Cause.kept_by(shipment)
+        work.cause = Causation.from_row(shipment)
         keep_update(shipment, news.status, news.occurred_at or work.now, news.place)
         if status := STATUS.get(news.status):
             learn(shipment, Parcel(status=status, id=news.id, tracking_code=news.tracking_code), work)

@@ -10,7 +10,7 @@ service = Service(
     contract.api,
     routers=[routes.router, hooks.router],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     calls=[user.api],
     settings=ShippingSettings,
     models=models,

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlmodel import bindparam, func, select
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from shipping.errors import ShipmentNotFound
 from shipping.models import Shipment
 

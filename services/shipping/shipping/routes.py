@@ -7,8 +7,7 @@ from uuid import UUID
 from fastapi import Response
 from pydantic import BaseModel
 
-from chassis.web.dependencies import Caller, Runtime, Staff, Work
-from chassis.web.transactions import Router
+from chassis.web import Caller, Router, Runtime, Staff, Work
 from contracts.product import Line
 from contracts.shipping import RatesView
 from shipping.config import ShippingSettings

@@ -13,7 +13,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, OctKey
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import ISSUER_KEY, SERVICE_KEY, Launch, Launched
 from outside.server import Outside
 from shipping.main import service

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.message import Message
 from chassis.testing import Launched
 from contracts.product import Line

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
-from chassis.resilience.circuit_breaker import Guard
+from chassis.database import new_id
+from chassis.resilience import CircuitBreaker
 from chassis.testing import Launched
 from contracts.shipping import (
     CancelShipment,
@@ -71,7 +71,7 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
     await carrier.put("/settings", json={"mood": {"unavailable": 1}})
     orders, address_id = [new_id() for _ in range(30)], users.add()
     await shipping.send(*(create(id, address_id) for id in orders))
-    breaker = await shipping.instance.runtime.hold(Guard)._breakers.get_breaker("outside")
+    breaker = await shipping.instance.runtime.resource(CircuitBreaker)._breakers.get_breaker("outside")
     assert breaker.context.state != "closed"
     assert {it.state for it in await shipping.rows(Shipment)} == {"creating"}
     await carrier.put("/settings", json={"mood": "kind"})

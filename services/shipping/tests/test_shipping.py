@@ -8,7 +8,7 @@ from typing import cast
 import httpx
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.message import Message
 from chassis.service import Runtime
 from chassis.testing import Launched

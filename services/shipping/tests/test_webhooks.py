@@ -11,7 +11,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.message import Message
 from chassis.testing import Launched
 from contracts.shipping import CancelShipment, ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentLost

@@ -8,7 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database.tables import Table, shape
+from chassis.database import Table
+from chassis.database.tables import mapping_of
 from chassis.testing import Launch, Launched
 from contracts.notification import Notify
 from user.main import service
@@ -90,7 +91,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 
 async def change(user: Launched, row: Table, **values: Any) -> None:
     """Set columns of a row, as if it had been written so."""
-    (key,) = shape(type(row)).key
+    (key,) = mapping_of(type(row)).key
     async with user.instance.database.work() as work:
         (locked,) = await work.lock(type(row), **{key: [getattr(row, key)]})
         for name, value in values.items():

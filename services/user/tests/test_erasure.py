@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.database.tables import Table, new_id
+from chassis.database import Table, new_id
 from chassis.testing import Launched
 from contracts.user import ReportErasure, UserErased
 from user.models import Account, Address, Erasure, PasswordReset, RefreshToken, WrongPasswords

@@ -2,21 +2,21 @@
 
 from sqlalchemy import Select
 
-from chassis.database.sql import compiled
-from chassis.database.tables import shape
+from chassis.database.sql import compile_select
+from chassis.database.tables import mapping_of
 from chassis.testing import Launched
 from user import queries
-from user.due import due
+from user.due import deadlines
 
 FEW = "signing_keys"  # three rows at the most
 
 
 async def test_every_statement_finds_an_index(user: Launched) -> None:
-    statements = [compiled(it)[0] for it in vars(queries).values() if isinstance(it, Select)]
+    statements = [compile_select(it)[0] for it in vars(queries).values() if isinstance(it, Select)]
     statements += [
         f"SELECT * FROM {name} WHERE {entry.column} <= now() ORDER BY {entry.column} LIMIT 100 FOR UPDATE SKIP LOCKED"
-        for entry in due.entries
-        for name in [shape(entry.table).name]
+        for entry in deadlines.entries
+        for name in [mapping_of(entry.table).name]
     ]
     locked = {"accounts": "email", "refresh_tokens": "session_id", "password_resets": "account_id"}
     statements += [f"SELECT * FROM {name} WHERE {column} = ANY($1) FOR UPDATE" for name, column in locked.items()]

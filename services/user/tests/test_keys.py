@@ -11,8 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from joserfc.jws import extract_compact
 
-from chassis.calls import auth
-from chassis.calls.auth import KEYS_SECONDS
+from chassis.calls import JWKS_CACHE_SECONDS, auth
 from chassis.testing import Launched
 from user.models import SigningKey
 
@@ -42,8 +41,8 @@ class Reader:
 
     async def after(self, seconds: float) -> None:
         self._age += seconds
-        if self._keys is None or self._age >= 2 * KEYS_SECONDS:
-            self._age = self._age % (2 * KEYS_SECONDS)
+        if self._keys is None or self._age >= 2 * JWKS_CACHE_SECONDS:
+            self._age = self._age % (2 * JWKS_CACHE_SECONDS)
             self._keys = KeySet.import_key_set(await published(self._user))
 
     def check(self, tokens: Iterable[str]) -> None:
@@ -88,7 +87,7 @@ async def hasty(start_user: StartUser, clock: Clock) -> Launched:
 
 async def test_no_request_fails_while_keys_rotate(hasty: Launched, clock: Clock) -> None:
     ada = await a_customer(hasty, "ada@example.org")
-    readers = [Reader(hasty, age) for age in range(0, 2 * KEYS_SECONDS, STEP)]
+    readers = [Reader(hasty, age) for age in range(0, 2 * JWKS_CACHE_SECONDS, STEP)]
     tokens, signed_by = list[str](), set[str]()
     session = ada.refresh_token
     for _ in range(4000 // STEP):
@@ -115,9 +114,9 @@ async def test_a_key_is_published_for_two_cache_times_before_and_a_token_life_af
     new = answer.json()
     assert (answer.status_code, new["retired_at"]) == (201, None)
     ahead = datetime.fromisoformat(new["signs_from"]) - datetime.fromisoformat(new["created_at"])
-    assert ahead == timedelta(seconds=2 * KEYS_SECONDS)
+    assert ahead == timedelta(seconds=2 * JWKS_CACHE_SECONDS)
     assert [key["kid"] for key in (await published(user))["keys"]] == [new["kid"], old.kid]
-    for seconds, signs in ((2 * KEYS_SECONDS - 30, old.kid), (30, new["kid"])):
+    for seconds, signs in ((2 * JWKS_CACHE_SECONDS - 30, old.kid), (30, new["kid"])):
         await sleep(user, clock, seconds)
         ada.refresh_token = (answer := await refresh(user, ada.refresh_token)).json()["refresh_token"]
         assert signer(answer.json()["access_token"]) == signs

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chassis.database.tables import new_id
+from chassis.database import new_id
 from chassis.testing import Launched
 from contracts.notification import Notify, Template
 from user import resets

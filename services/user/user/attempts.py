@@ -7,7 +7,7 @@ shut out for good: sessions go on, and a reset by mail forgets the count and sig
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from chassis.errors import Conflict, Problem
 from user import passwords, queries
 from user.config import UserSettings

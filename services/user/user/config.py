@@ -4,7 +4,7 @@ import hmac
 
 from pydantic import Field
 
-from chassis.calls.auth import KEYS_SECONDS
+from chassis.calls import JWKS_CACHE_SECONDS
 from chassis.config import Settings
 
 HOUR, DAY = 3600, 24 * 3600
@@ -13,7 +13,7 @@ HOUR, DAY = 3600, 24 * 3600
 class UserSettings(Settings):
     access_token_seconds: int = 15 * 60
     refresh_token_seconds: int = 30 * DAY
-    signing_key_seconds: int = Field(30 * DAY, gt=2 * KEYS_SECONDS)  # from one rotation to the next
+    signing_key_seconds: int = Field(30 * DAY, gt=2 * JWKS_CACHE_SECONDS)  # from one rotation to the next
     wrong_passwords: int = 10  # per mail address in wrong_passwords_seconds, then no more guesses
     wrong_passwords_seconds: int = 15 * 60
     password_resets: int = 3  # mails per account in password_reset_seconds

@@ -3,30 +3,30 @@
 import logging
 from datetime import timedelta
 
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.jobs.deadlines import Due
+from chassis.database import UnitOfWork
+from chassis.jobs import Deadlines
 from user import erasures, keys
 from user.config import UserSettings
 from user.models import Erasure, PasswordReset, RefreshToken, Row, SigningKey, WrongPasswords
 
 logger = logging.getLogger(__name__)
-due = Due()
+deadlines = Deadlines()
 
 
-@due(RefreshToken.expires_at)
-@due(PasswordReset.expires_at)
-@due(WrongPasswords.ends_at)
-@due(SigningKey.published_until)
+@deadlines(RefreshToken.expires_at)
+@deadlines(PasswordReset.expires_at)
+@deadlines(WrongPasswords.ends_at)
+@deadlines(SigningKey.published_until)
 def forget(row: Row, work: UnitOfWork) -> None:
     work.remove(row)
 
 
-@due(SigningKey.rotates_at)
+@deadlines(SigningKey.rotates_at)
 def rotate_key(key: SigningKey, work: UnitOfWork) -> None:
     keys.rotate(key, work)
 
 
-@due(Erasure.due_at)
+@deadlines(Erasure.due_at)
 def follow_erasure(erasure: Erasure, work: UnitOfWork) -> None:
     """One that is done was kept long enough."""
     if erasure.done_at is not None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from contracts.user import ErasureView, UserErased
 from user import attempts
 from user.config import UserSettings

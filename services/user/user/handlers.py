@@ -1,8 +1,7 @@
 """Services report that they hold nothing personal of somebody any more."""
 
-from chassis.database.loading import rows
-from chassis.database.unit_of_work import UnitOfWork
-from chassis.messaging.subscriptions import Subscriptions
+from chassis.database import UnitOfWork, rows
+from chassis.messaging import Subscriptions
 from contracts.user import ReportErasure
 from user import erasures
 from user.models import Erasure

@@ -4,15 +4,15 @@ from datetime import datetime, timedelta
 
 from joserfc.jwk import OKPKey
 
-from chassis.calls.auth import KEYS_SECONDS
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.calls import JWKS_CACHE_SECONDS
+from chassis.database import UnitOfWork
 from user import queries
 from user.config import UserSettings
 from user.models import SigningKey
 
 ALGORITHM = "EdDSA"
 # Whoever keeps the keys, and a cache on the way to him, may each be this late. Envoy asks for no key that it misses.
-AHEAD = timedelta(seconds=2 * KEYS_SECONDS)
+AHEAD = timedelta(seconds=2 * JWKS_CACHE_SECONDS)
 CLOCKS_DIFFER = timedelta(minutes=1)
 
 

@@ -10,7 +10,7 @@ service = Service(
     contract.api,
     routers=[accounts.router, sessions.router, passwords.router, erasures.router],
     subscriptions=handlers.on,
-    due=due.due,
+    deadlines=due.deadlines,
     settings=UserSettings,
     models=models,
 )

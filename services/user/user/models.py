@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.database.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 from contracts.user import Role
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import Integer, func
 from sqlmodel import bindparam, col, select
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from user.errors import AccountNotFound, AddressNotFound, ErasureNotFound
 from user.models import Account, Address, Erasure, PasswordReset, RefreshToken, SigningKey, WrongPasswords
 

@@ -5,8 +5,7 @@ import hmac
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from contracts.notification import Notify, Template
 from user import attempts, queries
 from user.config import UserSettings

@@ -8,8 +8,7 @@ from uuid import UUID
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
-from chassis.database.tables import new_id
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from contracts.user import TokensView
 from user import keys, queries
 from user.config import UserSettings

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from chassis.brokers.port import Start
+from chassis.brokers.port import StartPosition
 from chassis.message import Envelope
 
 Delivery = tuple[Envelope, asyncio.Future[None]]
@@ -34,7 +34,7 @@ class MemoryBroker:
             await asyncio.wait(deliveries)
 
     async def subscribe(
-        self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
     ) -> "MemorySubscription":
         """It keeps no history: a group begins now, wherever it would like to."""
         subscription = self._place(topics, group)

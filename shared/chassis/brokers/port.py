@@ -15,7 +15,7 @@ class BrokerUnavailable(Exception):
     """The broker did not take or give messages. It may do so later."""
 
 
-class TopicDiffers(Exception):
+class TopicMismatch(Exception):
     """A topic is there, and is not as the contracts want it. It takes an operator to mend that."""
 
 
@@ -23,14 +23,14 @@ class GroupActive(Exception):
     """The group has members, so it cannot be set back: stop them first."""
 
 
-class Start(StrEnum):
+class StartPosition(StrEnum):
     """Where a group begins that was never here before."""
 
     BEGINNING = "beginning"  # with the oldest message that is kept
     NOW = "now"  # with the first message after it joined
 
 
-class Subscription(Protocol):
+class BrokerSubscription(Protocol):
     """One consumer of a group. Messages of one key come in order, to one consumer of the group at a time.
 
     `lost` is set when what was received last goes to another consumer: work on it has to stop and to be undone.
@@ -57,7 +57,9 @@ class Broker(Protocol):
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Return when all are stored, in order per key; otherwise raise BrokerUnavailable, and some may be stored."""
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         """Join the group. One that is new begins at `start`, any other where it has acknowledged."""
 
     async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:

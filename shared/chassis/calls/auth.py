@@ -21,8 +21,8 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 SERVICE_ISSUER = "service"
 SERVICE_TOKEN_SECONDS = 300
-KEYS_SECONDS = 300  # how long keys are kept; a new one is published for twice as long before it signs
-ASK_SECONDS = 5  # how often an unknown key id, or an issuer that is away, may make us ask for the keys
+JWKS_CACHE_SECONDS = 300  # how long keys are kept; a new one is published for twice as long before it signs
+JWKS_RETRY_SECONDS = 5  # how often an unknown key id, or an issuer that is away, may make us ask for the keys
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Token:
         except ValueError:
             raise Forbidden("This is for people, not for services.") from None
 
-    def demand(self, role: str) -> "Token":
+    def require_role(self, role: str) -> "Token":
         """Itself, if it carries the role. Services may do everything: they have checked their caller."""
         if role in self.roles or "service" in self.roles:
             return self
@@ -62,7 +62,7 @@ def service_token(service: str, key: str) -> str:
     return jwt.encode({"alg": "HS256", "kid": "service"}, claims, OctKey.import_key(key))
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies tokens against the issuer's published keys, which it asks for when it has to."""
 
     def __init__(self, issuer: str, service_key: str, discovery: Discovery, http: httpx.AsyncClient) -> None:
@@ -118,10 +118,10 @@ class Tokens:
         return self._keys is not None and any(key.kid == kid for key in self._keys.keys)
 
     def _are_old(self) -> bool:
-        return time.monotonic() - self._answered_at > KEYS_SECONDS
+        return time.monotonic() - self._answered_at > JWKS_CACHE_SECONDS
 
     def _may_ask(self) -> bool:
-        return self._keys is None or time.monotonic() - self._asked_at > ASK_SECONDS
+        return self._keys is None or time.monotonic() - self._asked_at > JWKS_RETRY_SECONDS
 
     async def _ask(self) -> None:
         self._asked_at = time.monotonic()

@@ -3,7 +3,7 @@
 import asyncpg
 
 # The database or the way to it is away: the same work may succeed later.
-AWAY = (
+TRANSIENT = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -22,7 +22,7 @@ AWAY = (
 )
 
 # Somebody else was in the way: the same work may succeed at once.
-CONFLICT = (
+RETRYABLE = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
@@ -31,6 +31,6 @@ CONFLICT = (
 )
 
 
-def away(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the database is away. A value it cannot take is an InterfaceError too, and no reason to wait."""
-    return isinstance(error, AWAY) and not isinstance(error, (ValueError, *CONFLICT))
+    return isinstance(error, TRANSIENT) and not isinstance(error, (ValueError, *RETRYABLE))

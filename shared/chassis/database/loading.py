@@ -31,7 +31,7 @@ def rows(table: type[Table], *, lock: bool = True, **by: str | Callable[[Any, Un
     return Rows(table, column, source, lock)
 
 
-async def load(work: UnitOfWork, needs: Iterable[tuple[Any, Sequence[Rows]]]) -> None:
+async def load_rows(work: UnitOfWork, needs: Iterable[tuple[Any, Sequence[Rows]]]) -> None:
     """Lock what many messages need: a statement per table and stage, rows in the order of their key."""
     pairs = [(message, needed) for message, needed in needs if needed]
     for stage in range(max((len(needed) for _, needed in pairs), default=0)):

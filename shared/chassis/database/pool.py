@@ -10,7 +10,7 @@ from typing import Any, cast
 import asyncpg
 
 from chassis.config import Settings
-from chassis.database.errors import away
+from chassis.database.errors import is_transient
 from chassis.database.tables import Json, Table
 from chassis.database.unit_of_work import UnitOfWork
 
@@ -105,7 +105,7 @@ class Database:
             finally:
                 await self.give_back(connection)
         except Exception as error:
-            if not away(error):
+            if not is_transient(error):
                 raise
             logger.warning("no relay was woken, it will look by itself", extra={"error": repr(error)})
 

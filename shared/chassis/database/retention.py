@@ -5,10 +5,10 @@ import logging
 from datetime import timedelta
 
 from chassis.brokers.port import RETENTION
-from chassis.database.errors import CONFLICT, away
+from chassis.database.errors import RETRYABLE, is_transient
 from chassis.database.pool import Database
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.resilience.backoff import wait
+from chassis.resilience.backoff import wait_for_any
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 3600
@@ -23,16 +23,16 @@ _old = {
 }
 
 
-async def keep_short(database: Database, stop: asyncio.Event) -> None:
+async def prune_hourly(database: Database, stop: asyncio.Event) -> None:
     """Now and every hour until the service stops."""
     while not stop.is_set():
         try:
             await prune(database)
-            await wait(EVERY_SECONDS, stop)
+            await wait_for_any(EVERY_SECONDS, stop)
         except Exception as error:
-            if not (away(error) or isinstance(error, CONFLICT)):
+            if not (is_transient(error) or isinstance(error, RETRYABLE)):
                 raise
-            await wait(60, stop)
+            await wait_for_any(60, stop)
 
 
 async def prune(database: Database) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from chassis.database.tables import DIALECT, Json, Table, shape
+from chassis.database.tables import DIALECT, Json, Table, mapping_of
 from chassis.message import Envelope
 
 SHARDS = 16  # a constant of the schema: rows carry their shard
@@ -19,7 +19,7 @@ def shard_of(key: str) -> int:
     return zlib.crc32(key.encode()) % SHARDS
 
 
-OUTBOX = {
+OUTBOX_COLUMNS = {
     "shard": "SMALLINT",
     "topic": "TEXT",
     "key": "TEXT",
@@ -47,7 +47,9 @@ class Changes(NamedTuple):
 
 
 @lru_cache(maxsize=500)
-def compiled(statement: Select[*tuple[Any, ...]] | SelectOfScalar[Any]) -> tuple[str, list[str], dict[str, Any], Any]:
+def compile_select(
+    statement: Select[*tuple[Any, ...]] | SelectOfScalar[Any],
+) -> tuple[str, list[str], dict[str, Any], Any]:
     """SQL text, names of its parameters in order, their defaults, and the table that a row is (None: plain values)."""
     text = statement.compile(dialect=DIALECT)
     described = statement.column_descriptions
@@ -56,7 +58,7 @@ def compiled(statement: Select[*tuple[Any, ...]] | SelectOfScalar[Any]) -> tuple
     return text.string, list(text.positiontup or []), dict(text.params), entity if is_table else None
 
 
-class Writes:
+class WriteStatement:
     """Data-modifying CTEs over `unnest` of arrays: the cost of a statement is paid once for all rows of a batch."""
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class Writes:
         self._arguments: list[Any] = []
 
     def change(self, table: type[Table], changes: Changes) -> None:
-        it = shape(table)
+        it = mapping_of(table)
         types = [it.types[column] for column in it.columns]
         if changes.inserted:
             source = self._unnest(types, _columns(changes.inserted, it.columns))
@@ -82,8 +84,10 @@ class Writes:
 
     def send(self, messages: Sequence[Envelope]) -> None:
         if messages:
-            source = self._unnest(OUTBOX.values(), [[_outbox_value(m, column) for m in messages] for column in OUTBOX])
-            columns = ", ".join(OUTBOX)
+            source = self._unnest(
+                OUTBOX_COLUMNS.values(), [[_outbox_value(m, column) for m in messages] for column in OUTBOX_COLUMNS]
+            )
+            columns = ", ".join(OUTBOX_COLUMNS)
             self._parts.append(
                 f"INSERT INTO outbox ({columns}) SELECT {columns} FROM {source}"
                 f" WITH ORDINALITY it ({columns}, position) ORDER BY position"

@@ -39,12 +39,12 @@ class Table(SQLModel):
         for name, field in cls.model_fields.items():
             if name not in values:
                 values[name] = field.get_default(call_default_factory=True, validated_data={})
-        return build(cls, values)
+        return build_row(cls, values)
 
 
-def build(table: type[T], values: dict[str, Any]) -> T:
+def build_row(table: type[T], values: dict[str, Any]) -> T:
     """An instance as a mapper makes it when it loads a row: no `__init__`, ten times cheaper."""
-    row = cast(T, shape(table).make())
+    row = cast(T, mapping_of(table).make())
     row.__dict__.update(values)
     object.__setattr__(row, "__pydantic_fields_set__", set(values))
     object.__setattr__(row, "__pydantic_extra__", None)
@@ -55,7 +55,7 @@ def build(table: type[T], values: dict[str, Any]) -> T:
 DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 
-class Shape:
+class TableMapping:
     """The columns of a table, as the statements here need them."""
 
     def __init__(self, table: type[Table]) -> None:
@@ -87,5 +87,5 @@ class Json:
 
 
 @cache
-def shape(table: type[Table]) -> Shape:
-    return Shape(table)
+def mapping_of(table: type[Table]) -> TableMapping:
+    return TableMapping(table)

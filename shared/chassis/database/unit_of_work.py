@@ -1,6 +1,6 @@
 """The unit of work: one transaction that loads and locks rows, finds what changed and writes it with its messages.
 
-Rows are SQLModel tables used as plain objects. `lock` loads them in one statement, `get` and `all` find them again,
+Rows are SQLModel tables used as plain objects. `lock` loads them in one statement, `get` and `loaded` find them again,
 and at the end all inserts, updates, deletes and outbox rows leave in one statement (`unnest` of arrays). Only this
 file commits.
 """
@@ -14,9 +14,9 @@ import asyncpg
 from sqlalchemy import Select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from chassis.database.errors import AWAY
-from chassis.database.sql import Changes, Writes, compiled
-from chassis.database.tables import Table, build, new_id, shape
+from chassis.database.errors import TRANSIENT
+from chassis.database.sql import Changes, WriteStatement, compile_select
+from chassis.database.tables import Table, build_row, mapping_of, new_id
 from chassis.message import Envelope, Message
 from chassis.telemetry import tracing
 
@@ -31,7 +31,7 @@ class MessageTooLarge(Exception):
 MAX_MESSAGE_BYTES = 256 * 1024
 
 
-class Cause(NamedTuple):
+class Causation(NamedTuple):
     """What made something happen: an envelope, or what a row remembers of one."""
 
     id: str
@@ -39,7 +39,7 @@ class Cause(NamedTuple):
     traceparent: str | None
 
     @classmethod
-    def kept_by(cls, row: Table) -> "Cause | None":
+    def from_row(cls, row: Table) -> "Causation | None":
         """What the row remembers in its column `cause`, if it has one."""
         kept = getattr(row, "cause", None)
         return cls(**kept) if kept else None
@@ -56,10 +56,10 @@ class Connections(Protocol):
 
 
 class UnitOfWork:
-    """One transaction. Handlers use `get`, `all`, `add`, `remove` and `send`; routes also `lock`, `fetch` and `one`."""
+    """One transaction. Handlers use `get`, `loaded`, `add`, `remove`, `send`; routes also `lock`, `fetch` and `one`."""
 
     def __init__(self, connections: Connections) -> None:
-        self.cause: Envelope | Cause | None = None
+        self.cause: Envelope | Causation | None = None
         self.correlation_id: str | None = None
         self.before_begin: Callable[[], Awaitable[None]] | None = None
         self._connections = connections
@@ -87,17 +87,17 @@ class UnitOfWork:
         """The row with this primary key among those locked or added in this work."""
         return cast(T | None, self._rows[table].get(key))
 
-    def all(self, table: type[T], **equal: Any) -> list[T]:
+    def loaded(self, table: type[T], **equal: Any) -> list[T]:
         """The rows with these values among those locked or added in this work."""
         rows = cast(Iterable[T], self._rows[table].values())
         return [row for row in rows if all(getattr(row, name) == value for name, value in equal.items())]
 
     def add(self, row: T) -> T:
-        self._rows[type(row)][shape(type(row)).identity(row)] = row
+        self._rows[type(row)][mapping_of(type(row)).identity(row)] = row
         return row
 
     def remove(self, row: Table) -> None:
-        del self._rows[type(row)][shape(type(row)).identity(row)]
+        del self._rows[type(row)][mapping_of(type(row)).identity(row)]
 
     def send(self, *messages: Message) -> None:
         """Let messages leave with the commit, in this order."""
@@ -125,16 +125,16 @@ class UnitOfWork:
         """Let a task of this service run soon after the commit. It may be lost: tasks also run by themselves."""
         self.wakes.setdefault(task, self._parent())
 
-    def origin(self) -> dict[str, Any] | None:
+    def causation(self) -> dict[str, Any] | None:
         """What a row keeps in its column `cause` (JSONB), so that what is done about it later stays in the trace."""
         if (cause := self.cause) is not None:
-            return Cause(str(cause.id), cause.correlation_id, self._parent())._asdict()
+            return Causation(str(cause.id), cause.correlation_id, self._parent())._asdict()
         id = self.correlation_id
-        return None if id is None else Cause(id, id, self._parent())._asdict()
+        return None if id is None else Causation(id, id, self._parent())._asdict()
 
     def _parent(self) -> str | None:
         """The trace of what a row remembers goes before the running span, which happens to be about the row."""
-        if isinstance(self.cause, Cause):
+        if isinstance(self.cause, Causation):
             return self.cause.traceparent
         return tracing.traceparent() or (self.cause.traceparent if self.cause else None)
 
@@ -157,7 +157,7 @@ class UnitOfWork:
     async def lock(self, table: type[T], how: str = "FOR UPDATE", /, **values: Iterable[Any]) -> list[T]:
         """Load the rows whose one column has one of the values, in the order of their key; `how=""` only reads."""
         ((column, wanted),) = values.items()
-        connection, it = await self.begin(), shape(table)
+        connection, it = await self.begin(), mapping_of(table)
         records = await connection.fetch(
             f'SELECT {it.listed} FROM {it.name} WHERE "{column}" = ANY($1::{it.types[column]}[])'
             f" ORDER BY {', '.join(it.key)} {how}",
@@ -165,7 +165,7 @@ class UnitOfWork:
         )
         found = []
         for record in records:
-            row = build(table, dict(record))
+            row = build_row(table, dict(record))
             identity = it.identity(row)
             if identity not in self._rows[table] and identity not in self._loaded[table]:
                 self._rows[table][identity] = row
@@ -180,11 +180,11 @@ class UnitOfWork:
     async def fetch(self, statement: Select[*tuple[Any, ...]], **parameters: Any) -> list[Any]: ...
     async def fetch(self, statement: Any, **parameters: Any) -> list[Any]:
         """Read without a lock. Changes to rows read this way are not written."""
-        text, names, defaults, table = compiled(statement)
+        text, names, defaults, table = compile_select(statement)
         connection = await self._connected()
         records = await connection.fetch(text, *[parameters.get(name, defaults.get(name)) for name in names])
         if table is not None:
-            return [build(table, dict(record)) for record in records]
+            return [build_row(table, dict(record)) for record in records]
         return [record[0] for record in records] if isinstance(statement, SelectOfScalar) else list(records)
 
     @overload
@@ -205,7 +205,7 @@ class UnitOfWork:
         return list(await (await self.begin()).fetch(sql, *arguments))
 
     async def commit(self) -> None:
-        writes = Writes()
+        writes = WriteStatement()
         for table in {**self._rows, **self._loaded}:
             writes.change(table, self.changes(table))
         writes.send(self.messages)
@@ -216,7 +216,7 @@ class UnitOfWork:
             await self._transaction.commit()
             self._transaction = None
 
-    async def undo(self) -> None:
+    async def rollback(self) -> None:
         """Forget everything done so far; the unit of work can only read after this."""
         transaction, self._transaction = self._transaction, None
         for kept in (self._rows, self._loaded, self.messages, self.wakes):
@@ -232,18 +232,18 @@ class UnitOfWork:
             try:
                 if self._transaction is not None and not connection.is_closed():
                     await self._transaction.rollback()
-            except AWAY:
+            except TRANSIENT:
                 connection.terminate()
             finally:
                 await self._connections.give_back(connection)
 
     def changes(self, table: type[Table]) -> Changes:
         rows, loaded = self._rows[table], self._loaded[table]
-        values = shape(table).values
+        values = mapping_of(table).values
         inserted = [row for identity, row in rows.items() if identity not in loaded]
         updated = [
             rows[identity] for identity, was in loaded.items() if identity in rows and values(rows[identity]) != was
         ]
-        if any(shape(table).identity(row) not in loaded for row in updated):
+        if any(mapping_of(table).identity(row) not in loaded for row in updated):
             raise ValueError(f"{table.__name__}: a row's key does not change; remove it and add another")
         return Changes(inserted, updated, [identity for identity in loaded if identity not in rows])

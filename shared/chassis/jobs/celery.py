@@ -17,13 +17,13 @@ from celery.worker import WorkController, state
 
 from chassis.config import Settings
 from chassis.jobs.tasks import Tasks, Wakes
-from chassis.resilience.backoff import wait
-from chassis.telemetry.outage import Trouble
+from chassis.resilience.backoff import wait_for_any
+from chassis.telemetry.outage import Outage
 
 logger = logging.getLogger(__name__)
 GATHER_SECONDS = 0.05  # wake-ups of so long leave together
-ENOUGH = 100  # so many wait already: the worker is behind, and will find what one more would tell it
-AGAIN_SECONDS = 1
+QUEUE_LIMIT = 100  # so many wait already: the worker is behind, and will find what one more would tell it
+RECONNECT_SECONDS = 1
 _TRANSPORT = {
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,  # looked for every second; by default hardly ever, while there is little to do
@@ -35,7 +35,7 @@ _ALONE = {"without_gossip": True, "without_mingle": True, "without_heartbeat": T
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def celery(service: str, tasks: Tasks, settings: Settings) -> Celery:
+def celery_app(service: str, tasks: Tasks, settings: Settings) -> Celery:
     """The Celery application of a service, whose queue has the service's name."""
     app = Celery(service, broker=settings.celery_broker_url, set_as_current=False)
     app.conf.update(
@@ -57,16 +57,16 @@ def celery(service: str, tasks: Tasks, settings: Settings) -> Celery:
     return app
 
 
-class Queue:
+class CeleryExecutor:
     """The queue of a service: who wakes, who works, and who beats may be different processes."""
 
     def __init__(self, tasks: Tasks, runtime: Any) -> None:
-        self.trouble = Trouble("the queue of the worker", logger, "not connected yet")
+        self.outage = Outage("the queue of the worker", logger, "not connected yet")
         self._woken: dict[str, str | None] = {}
         self._sending: asyncio.Task[None] | None = None
-        self._unsent = Trouble("the queue for wake-ups", logger)
+        self._unsent = Outage("the queue for wake-ups", logger)
         self._tasks, self._runtime = tasks, runtime
-        self._app = celery(runtime.service.name, tasks, runtime.settings)
+        self._app = celery_app(runtime.service.name, tasks, runtime.settings)
         for name in tasks.bodies:
             self._app.task(self._passed_on(name), name=name)
         logging.getLogger("celery").setLevel("WARNING")
@@ -87,16 +87,16 @@ class Queue:
             woken, self._woken = self._woken, {}
             try:
                 await asyncio.to_thread(self._publish, woken)
-                self._unsent.ends()
+                self._unsent.end()
             except Exception as error:  # whatever it is, the next turn of the task is the net
-                self._unsent.begins(error)
+                self._unsent.begin(error)
         self._sending = None
 
     def _publish(self, woken: Wakes) -> None:
         """Blocks, for a second or two at most."""
         with self._app.producer_pool.acquire(block=True, timeout=1) as producer:
             queue = producer.channel.queue_declare(self._app.conf.task_default_queue)
-            if queue.message_count < ENOUGH:
+            if queue.message_count < QUEUE_LIMIT:
                 for name, traceparent in woken.items():
                     self._app.send_task(name, kwargs={"traceparent": traceparent}, producer=producer, retry=False)
 
@@ -125,8 +125,8 @@ class Queue:
             while not stopping.is_set():
                 self._worker().start()
                 if not stopping.is_set():
-                    self.trouble.begins(ConnectionError("no connection to it"))
-                    stopping.wait(AGAIN_SECONDS)
+                    self.outage.begin(ConnectionError("no connection to it"))
+                    stopping.wait(RECONNECT_SECONDS)
             ended.set_result(None)
         except BaseException as error:  # a thread that dies unseen would be a worker that only seems to work
             ended.set_exception(error)
@@ -136,7 +136,7 @@ class Queue:
             app=self._app,
             hostname=self._runtime.service.name,
             pool_cls="solo",
-            ready_callback=lambda _: self.trouble.ends(),
+            ready_callback=lambda _: self.outage.end(),
             **_ALONE,
         )
 
@@ -153,7 +153,7 @@ class Queue:
     async def beat(self, stop: asyncio.Event) -> None:
         beat = Beat(self._app, self.wake)
         while not stop.is_set():
-            await wait(beat.tick(), stop)
+            await wait_for_any(beat.tick(), stop)
 
 
 class Beat(Scheduler):  # type: ignore[misc]  # Celery comes without types
@@ -170,5 +170,5 @@ class Beat(Scheduler):  # type: ignore[misc]  # Celery comes without types
 
 
 def _not_of_connections(record: logging.LogRecord) -> bool:
-    """What `Trouble` says once is not said again by Celery at each attempt."""
+    """What `Outage` says once is not said again by Celery at each attempt."""
     return "message broker" not in str(record.msg)

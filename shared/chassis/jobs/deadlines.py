@@ -10,7 +10,7 @@ from chassis.database.tables import Table
 
 
 @dataclass(frozen=True)
-class Entry:
+class Deadline:
     """A column of moments and what is done with rows whose moment has passed."""
 
     table: type[Table]
@@ -21,7 +21,7 @@ class Entry:
     needs: Sequence[Rows]
 
 
-class Due:
+class Deadlines:
     """`due = Due()`, then `@due(Order.deadline)` over a plain function of row and work, which must move the moment on.
 
     With `call=` the row is first leased and committed, then `call(row, runtime)` is awaited outside any transaction,
@@ -29,7 +29,7 @@ class Due:
     """
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[Deadline] = []
 
     def __call__(
         self,
@@ -42,7 +42,7 @@ class Due:
         def register(handler: Callable[..., None]) -> Callable[..., None]:
             needed = (needs,) if isinstance(needs, Rows) else needs
             lease = timedelta(seconds=lease_seconds)
-            self.entries.append(Entry(column.class_, column.key, handler, call, lease, needed))
+            self.entries.append(Deadline(column.class_, column.key, handler, call, lease, needed))
             return handler
 
         return register

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 from opentelemetry.trace import SpanKind
 
-from chassis.database.errors import CONFLICT, away
-from chassis.database.loading import load
+from chassis.database.errors import RETRYABLE, is_transient
+from chassis.database.loading import load_rows
 from chassis.database.pool import Database
-from chassis.database.tables import Table, shape
-from chassis.database.unit_of_work import Cause, UnitOfWork
-from chassis.jobs.deadlines import Entry
-from chassis.resilience.backoff import Backoff, wait
+from chassis.database.tables import Table, mapping_of
+from chassis.database.unit_of_work import Causation, UnitOfWork
+from chassis.jobs.deadlines import Deadline
+from chassis.resilience.backoff import Backoff, wait_for_any
 from chassis.telemetry import tracing
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry.outage import Outage
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Table)
@@ -27,17 +27,17 @@ LIMIT = 100
 LOOK_SECONDS = 30  # how late a row may be noticed that another process wrote
 
 
-class Sweeper:
+class DeadlineSweeper:
     """Sweeps one entry: at once when a commit in this process wrote a due row, otherwise when the next is due."""
 
-    def __init__(self, database: Database, entry: Entry, runtime: Any) -> None:
-        self.trouble = Trouble(f"the database of the sweep over {entry.table.__name__}.{entry.column}", logger)
+    def __init__(self, database: Database, entry: Deadline, runtime: Any) -> None:
+        self.outage = Outage(f"the database of the sweep over {entry.table.__name__}.{entry.column}", logger)
         self._database, self._entry, self._runtime = database, entry, runtime
         self._where = {"table": entry.table.__name__, "column": entry.column}
         self._woken = asyncio.Event()
         self._next: datetime | None = None
         self._calls: set[asyncio.Task[tuple[Table, Any] | None]] = set()
-        it = shape(entry.table)
+        it = mapping_of(entry.table)
         self._take = (
             f'SELECT {", ".join(it.key)} FROM {it.name} WHERE "{entry.column}" <= now()'
             f' ORDER BY "{entry.column}" LIMIT $1 FOR UPDATE SKIP LOCKED'
@@ -58,13 +58,13 @@ class Sweeper:
                 self._next = None
                 if await self.sweep() < LIMIT:
                     await self._rest(stop)
-                self.trouble.ends()
+                self.outage.end()
                 backoff.reset()
             except Exception as error:
-                if not away(error) and not isinstance(error, CONFLICT):
+                if not is_transient(error) and not isinstance(error, RETRYABLE):
                     logger.exception("a sweep failed and will be tried again")
-                if away(error):
-                    self.trouble.begins(error)
+                if is_transient(error):
+                    self.outage.begin(error)
                 await backoff.pause(stop)
         for call in self._calls:
             call.cancel()
@@ -76,8 +76,8 @@ class Sweeper:
         seconds = LOOK_SECONDS if self._next is None else (self._next - row["now"]).total_seconds()
         seconds = min(max(seconds, 0.02), LOOK_SECONDS)
         if not self._calls:
-            return await wait(seconds, self._woken, stop)
-        waiting = asyncio.ensure_future(wait(seconds, self._woken, stop))
+            return await wait_for_any(seconds, self._woken, stop)
+        waiting = asyncio.ensure_future(wait_for_any(seconds, self._woken, stop))
         await asyncio.wait({waiting, *self._calls}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
 
@@ -100,7 +100,7 @@ class Sweeper:
 
     async def _due_rows(self, work: UnitOfWork, limit: int) -> list[Table]:
         keys = [tuple(row) for row in await work.execute(self._take, limit)]
-        (first, *_) = shape(self._entry.table).key
+        (first, *_) = mapping_of(self._entry.table).key
         if keys:
             await work.lock(self._entry.table, **{first: [key[0] for key in keys]})
         return [row for key in keys if (row := work.get(self._entry.table, *key)) is not None]
@@ -110,14 +110,14 @@ class Sweeper:
         try:
             return await self._handle_together(LIMIT, self._entry.handler)
         except Exception as error:
-            if away(error):
+            if is_transient(error):
                 raise
         for handled in range(LIMIT):
             try:
                 if not await self._handle_together(1, self._entry.handler):
                     return handled
             except Exception as error:
-                if away(error) or isinstance(error, CONFLICT):
+                if is_transient(error) or isinstance(error, RETRYABLE):
                     raise
                 logger.error("a due row failed and is put off", extra=self._where, exc_info=error)
                 await self._handle_together(1, self._put_off)
@@ -126,9 +126,9 @@ class Sweeper:
     async def _handle_together(self, limit: int, handler: Callable[[Table, UnitOfWork], None]) -> int:
         async with self._database.work() as work:
             rows = await self._due_rows(work, limit)
-            await load(work, [(row, self._entry.needs) for row in rows])
+            await load_rows(work, [(row, self._entry.needs) for row in rows])
             for row in rows:
-                work.cause = Cause.kept_by(row)
+                work.cause = Causation.from_row(row)
                 handler(row, work)
         return len(rows)
 
@@ -150,7 +150,7 @@ class Sweeper:
         assert self._entry.call is not None
         try:
             async with asyncio.timeout(self._entry.lease.total_seconds()):
-                cause, name = Cause.kept_by(row), f"call {self._entry.call.__name__}"
+                cause, name = Causation.from_row(row), f"call {self._entry.call.__name__}"
                 with tracing.span(self._database.service, name, SpanKind.CLIENT, cause.traceparent if cause else None):
                     return row, await self._entry.call(row, self._runtime)
         except Exception as error:
@@ -166,7 +166,7 @@ class Sweeper:
         try:
             await self._record_together(outcomes)
         except Exception as error:
-            if away(error):
+            if is_transient(error):
                 raise
             if len(outcomes) == 1:
                 logger.error("an outcome was not recorded; the call is made again", extra=self._where, exc_info=error)
@@ -175,7 +175,7 @@ class Sweeper:
                 await self._record([outcome])
 
     async def _record_together(self, outcomes: list[tuple[Table, Any]]) -> None:
-        it, column = shape(self._entry.table), self._entry.column
+        it, column = mapping_of(self._entry.table), self._entry.column
         async with self._database.work() as work:
             await work.lock(self._entry.table, **{it.key[0]: [it.identity(row)[0] for row, _ in outcomes]})
             locked = [(work.get(self._entry.table, *it.identity(row)), row, outcome) for row, outcome in outcomes]
@@ -183,7 +183,7 @@ class Sweeper:
             mine = [
                 (now, outcome) for now, row, outcome in locked if now and getattr(now, column) == getattr(row, column)
             ]
-            await load(work, [(row, self._entry.needs) for row, _ in mine])
+            await load_rows(work, [(row, self._entry.needs) for row, _ in mine])
             for row, outcome in mine:
-                work.cause = Cause.kept_by(row)
+                work.cause = Causation.from_row(row)
                 self._entry.handler(row, outcome, work)

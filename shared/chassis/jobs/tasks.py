@@ -13,14 +13,14 @@ from typing import Any, Protocol, TypeVar
 
 from opentelemetry.trace import SpanKind
 
-from chassis.database.errors import away
-from chassis.resilience.backoff import wait
+from chassis.database.errors import is_transient
+from chassis.resilience.backoff import wait_for_any
 from chassis.telemetry import logs, metrics, tracing
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry.outage import Outage
 
 logger = logging.getLogger(__name__)
-Body = Callable[[Any], Awaitable[None]]
-B = TypeVar("B", bound=Body)
+TaskFunction = Callable[[Any], Awaitable[None]]
+B = TypeVar("B", bound=TaskFunction)
 Wakes = Mapping[str, str | None]  # names of tasks, and the trace of what first asked for each
 
 
@@ -32,7 +32,7 @@ class Tasks:
     """
 
     def __init__(self) -> None:
-        self.bodies: dict[str, Body] = {}
+        self.bodies: dict[str, TaskFunction] = {}
         self.seconds: dict[str, float] = {}
 
     def task(self, body: B) -> B:
@@ -58,17 +58,17 @@ class Tasks:
                 await self.bodies[name](runtime)
             except Exception as error:
                 outcome = "failed"
-                if away(error):
+                if is_transient(error):
                     logger.warning("a task was put off", extra={"task": name, "error": repr(error)})
                 else:
                     logger.error("a task failed", extra={"task": name}, exc_info=error)
         metrics.tasks.labels(service, name, outcome).observe(time.monotonic() - started)
 
 
-class Performer(Protocol):
+class TaskExecutor(Protocol):
     """Whoever sees to it that tasks run."""
 
-    trouble: Trouble
+    outage: Outage
 
     @property
     def busy(self) -> bool:
@@ -84,11 +84,11 @@ class Performer(Protocol):
         """Wake what is to run every so often, until `stop`."""
 
 
-class Here:
+class InProcessExecutor:
     """Runs tasks on this event loop, each at most once at a time: with the memory broker, and in tests."""
 
     def __init__(self, tasks: Tasks, runtime: Any) -> None:
-        self.trouble = Trouble("this process", logger)
+        self.outage = Outage("this process", logger)
         self._tasks, self._runtime = tasks, runtime
         self._running: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, str | None] = {}
@@ -130,4 +130,4 @@ class Here:
     async def _every(self, seconds: float, name: str, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.wake({name: None})
-            await wait(seconds, stop)
+            await wait_for_any(seconds, stop)

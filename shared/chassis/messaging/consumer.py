@@ -14,17 +14,17 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from chassis.brokers.port import Broker, BrokerUnavailable
-from chassis.brokers.port import Subscription as BrokerSubscription
-from chassis.database.errors import CONFLICT, away
-from chassis.database.loading import load
+from chassis.brokers.port import BrokerSubscription as BrokerSubscription
+from chassis.database.errors import RETRYABLE, is_transient
+from chassis.database.loading import load_rows
 from chassis.database.pool import Database
 from chassis.database.unit_of_work import UnitOfWork
 from chassis.message import Envelope, Message
-from chassis.messaging.dead_letters import Parking
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.subscriptions import Subscriptions
-from chassis.resilience.backoff import Backoff, unless, wait
+from chassis.resilience.backoff import Backoff, run_until, wait_for_any
 from chassis.telemetry import metrics, tracing
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry.outage import Outage
 
 logger = logging.getLogger(__name__)
 TRIES = 5
@@ -48,8 +48,8 @@ class Consumer:
     """Handles the messages a service subscribes to, as the group of the service's name."""
 
     def __init__(self, database: Database, broker: Broker, subscriptions: Subscriptions, batch: int) -> None:
-        self.trouble = Trouble("the broker or the database of the consumer", logger, "not subscribed yet")
-        self.parking = Parking(database, self._handle_again)
+        self.outage = Outage("the broker or the database of the consumer", logger, "not subscribed yet")
+        self.parking = DeadLetterQueue(database, self._handle_again)
         self._database, self._broker, self._on = database, broker, subscriptions
         self._group, self._limit = database.service, batch
 
@@ -59,10 +59,10 @@ class Consumer:
             subscription = None
             try:
                 subscription = await self._broker.subscribe(self._on.topics, self._group, self._on.start)
-                self.trouble.ends()
+                self.outage.end()
                 await self._consume(subscription, stop, backoff)
             except BrokerUnavailable as error:
-                self.trouble.begins(error)
+                self.outage.begin(error)
                 await backoff.pause(stop)
             finally:
                 if subscription is not None:
@@ -74,17 +74,17 @@ class Consumer:
 
     async def _consume(self, subscription: BrokerSubscription, stop: asyncio.Event, backoff: Backoff) -> None:
         while not stop.is_set():
-            batch = await unless(stop, subscription.receive(self._limit))
+            batch = await run_until(stop, subscription.receive(self._limit))
             if batch is None:
                 return
-            handled = await unless(subscription.lost, self._handle_until_done(batch, stop, backoff))
+            handled = await run_until(subscription.lost, self._handle_until_done(batch, stop, backoff))
             if handled is None:
                 logger.warning("a batch took too long, and was undone: its messages go to another consumer")
             elif not handled:
                 return
             else:
                 await subscription.acknowledge()
-                self.trouble.ends()
+                self.outage.end()
                 backoff.reset()
 
     async def _handle_until_done(self, batch: Sequence[Envelope], stop: asyncio.Event, backoff: Backoff) -> bool:
@@ -94,9 +94,9 @@ class Consumer:
                 await self.handle(batch)
                 return True
             except Exception as error:
-                if not (away(error) or isinstance(error, CONFLICT)):
+                if not (is_transient(error) or isinstance(error, RETRYABLE)):
                     raise
-                self.trouble.begins(error)
+                self.outage.begin(error)
                 await backoff.pause(stop)
                 if stop.is_set():
                     return False
@@ -105,16 +105,16 @@ class Consumer:
         """Ask for the lag now and then. A consumer that waits for messages learns from it that the broker is away."""
         away_for_me = False
         while not stop.is_set():
-            await wait(LAG_SECONDS, stop)
+            await wait_for_any(LAG_SECONDS, stop)
             try:
-                for topic, count in (await unless(stop, self.lag()) or {}).items():
+                for topic, count in (await run_until(stop, self.lag()) or {}).items():
                     metrics.lag.labels(self._group, topic).set(count)
                 if away_for_me:
-                    self.trouble.ends()
+                    self.outage.end()
                 away_for_me = False
             except BrokerUnavailable as error:
-                if self.trouble.reason is None:
-                    self.trouble.begins(error)
+                if self.outage.reason is None:
+                    self.outage.begin(error)
                     away_for_me = True
 
     async def handle(self, batch: Sequence[Envelope]) -> None:
@@ -128,9 +128,9 @@ class Consumer:
         try:
             await self._apply(wanted)
         except Exception as error:
-            if away(error):
+            if is_transient(error):
                 raise
-            if not isinstance(error, CONFLICT):
+            if not isinstance(error, RETRYABLE):
                 logger.debug("a batch failed, going one by one", exc_info=error)
             for envelope in wanted:
                 await self._apply_alone(envelope)
@@ -140,9 +140,9 @@ class Consumer:
             try:
                 return await self._apply([envelope])
             except Exception as error:
-                if away(error):
+                if is_transient(error):
                     raise
-                if not isinstance(error, CONFLICT) or attempt == TRIES:
+                if not isinstance(error, RETRYABLE) or attempt == TRIES:
                     return await self._park(envelope, error)
                 await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1))
 
@@ -179,7 +179,7 @@ class Consumer:
     async def run_handlers(self, work: UnitOfWork, messages: Sequence[tuple[Envelope, Message]]) -> None:
         """Load what all the messages need, then handle them one after another."""
         by_type = self._on.by_type
-        await load(work, [(message, by_type[envelope.type].needs) for envelope, message in messages])
+        await load_rows(work, [(message, by_type[envelope.type].needs) for envelope, message in messages])
         for envelope, message in messages:
             work.cause = envelope
             with tracing.span(

@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from chassis.database.errors import CONFLICT, away
+from chassis.database.errors import RETRYABLE, is_transient
 from chassis.database.pool import Database
-from chassis.database.sql import OUTBOX
+from chassis.database.sql import OUTBOX_COLUMNS
 from chassis.database.unit_of_work import UnitOfWork
 from chassis.errors import NotFound, Problem
 from chassis.message import Envelope
-from chassis.messaging.message_log import told
+from chassis.messaging.message_log import as_json
 
-MOST = 1000  # messages in one answer
+PAGE_LIMIT = 1000  # messages in one answer
 
-_columns = [column for column in OUTBOX if column != "shard"]
+_columns = [column for column in OUTBOX_COLUMNS if column != "shard"]
 _listed = ", ".join(_columns)
 _hold_key = "INSERT INTO parked_keys (consumer_group, key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _keep = f"""
@@ -24,7 +24,7 @@ VALUES ($1, $2, {", ".join(f"${number}" for number in range(3, len(_columns) + 3
 _parked = f"""
 SELECT position, {_listed}, reason, parked_at FROM parked_messages
 WHERE consumer_group = $1 AND position > $2 AND ($3::text IS NULL OR $3 IN (key, id::text))
-ORDER BY position LIMIT {MOST}
+ORDER BY position LIMIT {PAGE_LIMIT}
 """
 # Until this lock is gone no batch can park one more message of the key, nor handle one past those that are parked: it
 # holds the row FOR SHARE. Between two messages of a replay it may park more, which are then the last.
@@ -40,21 +40,21 @@ DELETE FROM parked_keys k WHERE consumer_group = $1 AND key = $2 AND NOT EXISTS
 """
 
 
-class NothingParked(NotFound):
+class DeadLetterNotFound(NotFound):
     code, detail = "nothing_parked", "No message is parked under this key."
 
 
-class StillFails(Problem):
+class ReplayFailed(Problem):
     """A parked message was tried again and stays parked."""
 
     status, code = 409, "still_fails"
 
 
-class NotFirst(Problem):
+class NotFirstDeadLetter(Problem):
     status, code, detail = 409, "not_first", "Another message of this key is the first now; look again."
 
 
-class Parking:
+class DeadLetterQueue:
     """The parked messages of a service. `handle` is what its consumer does with a message, inside the transaction."""
 
     def __init__(self, database: Database, handle: Callable[[UnitOfWork, Envelope], Awaitable[None]]) -> None:
@@ -68,7 +68,7 @@ class Parking:
     async def parked(self, about: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """Parked messages, oldest first: all, or those with this key or id. The next page is after a position."""
         async with self._database.work() as work:
-            return [told(row) for row in await work.read(_parked, self._group, after, about)]
+            return [as_json(row) for row in await work.read(_parked, self._group, after, about)]
 
     async def replay(self, key: str) -> int:
         """Handle the parked messages of a key in order, each in its own transaction. Stops at one that still fails."""
@@ -77,11 +77,11 @@ class Parking:
             while await self._replay_first(key):
                 replayed += 1
         except Exception as error:
-            if away(error) or isinstance(error, CONFLICT):
+            if is_transient(error) or isinstance(error, RETRYABLE):
                 raise
-            raise StillFails(f"{replayed} were replayed, then: {error!r}", replayed=replayed) from error
+            raise ReplayFailed(f"{replayed} were replayed, then: {error!r}", replayed=replayed) from error
         if not replayed:
-            raise NothingParked()
+            raise DeadLetterNotFound()
         return replayed
 
     async def _replay_first(self, key: str) -> bool:
@@ -99,10 +99,10 @@ class Parking:
         async with self._database.work() as work:
             first = await self._take(work, key)
             if first is None:
-                raise NothingParked()
+                raise DeadLetterNotFound()
             if id is not None and first["id"] != id:
-                raise NotFirst()
-            return told(first)
+                raise NotFirstDeadLetter()
+            return as_json(first)
 
     async def _take(self, work: UnitOfWork, key: str) -> Mapping[str, Any] | None:
         """The first of a key, gone with the commit; the key is free again when it was the last."""

@@ -6,18 +6,18 @@ from typing import Any
 from uuid import UUID
 
 from chassis.database.pool import Database
-from chassis.database.sql import OUTBOX
+from chassis.database.sql import OUTBOX_COLUMNS
 from chassis.errors import Problem
 
-MOST = 1000  # messages in one answer
+PAGE_LIMIT = 1000  # messages in one answer
 
-_columns = ", ".join(column for column in OUTBOX if column != "shard")
+_columns = ", ".join(column for column in OUTBOX_COLUMNS if column != "shard")
 _about = f"""
 SELECT position, {_columns}, NULL::timestamptz AS published_at FROM outbox
 WHERE key = $1 OR correlation_id = ANY($2::text[])
 UNION ALL SELECT position, {_columns}, published_at FROM outbox_history
 WHERE key = $1 OR correlation_id = ANY($2::text[])
-ORDER BY position LIMIT {MOST}
+ORDER BY position LIMIT {PAGE_LIMIT}
 """
 # A relay that is at it may yet commit rows with the moment at which its transaction began.
 _complete = """
@@ -38,12 +38,12 @@ WHERE i.consumer_group = $1 AND i.id = ANY($2::uuid[])
 _waiting = "SELECT count(*) AS messages, extract(epoch FROM now() - min(time))::float AS oldest_seconds FROM outbox"
 
 
-class NothingKept(Problem):
+class HistoryDisabled(Problem):
     status, code = 409, "nothing_kept"
     detail = "This service keeps no published messages: OUTBOX_HISTORY is off."
 
 
-class Archive:
+class MessageLog:
     """Reads what the outbox, its history and the inbox say. Bodies are text; ids of one key grow with their order."""
 
     def __init__(self, database: Database) -> None:
@@ -51,23 +51,23 @@ class Archive:
 
     async def about(self, key: str | None, correlation_ids: Sequence[str]) -> list[dict[str, Any]]:
         """The messages sent with this key or one of these correlations, as sent. Unpublished: `published_at` None."""
-        return [told(row) for row in await self._read(_about, key, correlation_ids)]
+        return [as_json(row) for row in await self._read(_about, key, correlation_ids)]
 
     async def published(
-        self, after: datetime | None, key: str | None, type_: str | None, limit: int = MOST
+        self, after: datetime | None, key: str | None, type_: str | None, limit: int = PAGE_LIMIT
     ) -> tuple[list[dict[str, Any]], datetime]:
         """What was published after a moment, and the moment to ask for next; nothing, where none is given.
 
         There may be a few more than `limit`. No message is left out and none comes twice, whatever relays do meanwhile.
         """
         if not self._database.settings.outbox_history:
-            raise NothingKept()
+            raise HistoryDisabled()
         ((until,),) = await self._read(_complete, f"{self._database.service} relay")
         if after is None:
             return [], until
         rows = await self._read(_published, after, until, key, type_, limit)
         rows.sort(key=lambda row: (row["published_at"], row["position"]))
-        return [told(row) for row in rows], rows[-1]["published_at"] if len(rows) >= limit else max(after, until)
+        return [as_json(row) for row in rows], rows[-1]["published_at"] if len(rows) >= limit else max(after, until)
 
     async def handled(self, ids: Sequence[UUID]) -> list[dict[str, Any]]:
         """Which of these messages came in here: `received_at`, and `parked` with the reason where one still is."""
@@ -83,6 +83,6 @@ class Archive:
             return await work.read(sql, *arguments)
 
 
-def told(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a message as it is answered: the body as text."""
     return {**row, "body": row["body"].decode(errors="replace")}

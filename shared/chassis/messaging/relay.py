@@ -12,13 +12,13 @@ from typing import Any
 import asyncpg
 
 from chassis.brokers.port import Broker, BrokerUnavailable
-from chassis.database.errors import away
+from chassis.database.errors import is_transient
 from chassis.database.pool import OUTBOX_CHANNEL, Database
 from chassis.database.sql import SHARDS
 from chassis.message import Envelope
-from chassis.resilience.backoff import Backoff, wait
+from chassis.resilience.backoff import Backoff, wait_for_any
 from chassis.telemetry import metrics
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry.outage import Outage
 
 logger = logging.getLogger(__name__)
 LOCKS = 0x0B0C  # the class of the advisory locks; objects 0 to SHARDS-1 are shards, SHARDS says "a relay is here"
@@ -43,7 +43,7 @@ class Relay:
     """Publishes what the service's transactions wrote."""
 
     def __init__(self, database: Database, broker: Broker, keep_history: bool) -> None:
-        self.trouble = Trouble("the broker or the database of the relay", logger)
+        self.outage = Outage("the broker or the database of the relay", logger)
         self._database, self._broker = database, broker
         self._done = _move if keep_history else _delete
         self._woken = asyncio.Event()
@@ -62,9 +62,9 @@ class Relay:
                 session = await self._database.session()
                 await self._relay(session, stop, backoff)
             except Exception as error:
-                if not (away(error) or isinstance(error, BrokerUnavailable)):
+                if not (is_transient(error) or isinstance(error, BrokerUnavailable)):
                     raise
-                self.trouble.begins(error)
+                self.outage.begin(error)
                 await backoff.pause(stop)
             finally:
                 self._owned.clear()
@@ -84,10 +84,10 @@ class Relay:
                 look_at = loop.time() + LOOK_SECONDS
             self._woken.clear()
             count = await self._publish(session)
-            self.trouble.ends()
+            self.outage.end()
             backoff.reset()
             if count < BATCH:
-                await wait(look_at - loop.time(), self._woken, stop)
+                await wait_for_any(look_at - loop.time(), self._woken, stop)
 
     async def _take_share(self, session: "asyncpg.Connection[Any]") -> None:
         relays = await session.fetchval(_relays)

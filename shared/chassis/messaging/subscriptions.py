@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from chassis.brokers.port import Start
+from chassis.brokers.port import StartPosition
 from chassis.database.loading import Rows
 from chassis.database.unit_of_work import UnitOfWork
 from chassis.message import Message
@@ -14,7 +14,7 @@ Handler = Callable[[M, UnitOfWork], None]
 
 
 @dataclass(frozen=True)
-class Subscription:
+class MessageHandler:
     """One type of message, its handler, and what is to be loaded for it."""
 
     type: type[Message]
@@ -25,10 +25,10 @@ class Subscription:
 class Subscriptions:
     """`on = Subscriptions()`, then `@on(StockReserved, needs=…)` over a plain function of message and work."""
 
-    def __init__(self, start: Start = Start.BEGINNING) -> None:
+    def __init__(self, start: StartPosition = StartPosition.BEGINNING) -> None:
         """`start`: where the service begins to read when it is new."""
         self.start = start
-        self.by_type: dict[str, Subscription] = {}
+        self.by_type: dict[str, MessageHandler] = {}
 
     def __call__(self, *types: type[M], needs: Rows | Sequence[Rows] = ()) -> Callable[[Handler[M]], Handler[M]]:
         def subscribe(handler: Handler[M]) -> Handler[M]:
@@ -36,7 +36,7 @@ class Subscriptions:
                 if type_.wire_type in self.by_type:
                     raise ValueError(f"{type_.__name__} has a handler already")
                 needed = (needs,) if isinstance(needs, Rows) else needs
-                self.by_type[type_.wire_type] = Subscription(type_, handler, needed)
+                self.by_type[type_.wire_type] = MessageHandler(type_, handler, needed)
             return handler
 
         return subscribe

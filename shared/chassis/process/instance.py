@@ -17,12 +17,12 @@ from chassis.brokers.memory import MemoryBroker
 from chassis.brokers.port import Broker, BrokerUnavailable
 from chassis.calls.discovery import Discovery, DnsDiscovery, StaticDiscovery
 from chassis.config import Settings
-from chassis.database.errors import away
+from chassis.database.errors import is_transient
 from chassis.database.pool import Database
-from chassis.database.retention import keep_short
-from chassis.jobs.sweeper import Sweeper
-from chassis.jobs.tasks import Here, Performer
-from chassis.message import announced_by
+from chassis.database.retention import prune_hourly
+from chassis.jobs.sweeper import DeadlineSweeper
+from chassis.jobs.tasks import InProcessExecutor, TaskExecutor
+from chassis.message import announced_topics
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.relay import Relay
 from chassis.process.migrate import migrate
@@ -30,7 +30,7 @@ from chassis.process.operations import operations
 from chassis.resilience.backoff import Backoff
 from chassis.service import Runtime, Service
 from chassis.telemetry import logs, tracing
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry.outage import Outage
 from chassis.web.application import application
 
 logger = logging.getLogger(__name__)
@@ -57,45 +57,45 @@ class Instance:
     def __init__(self, service: Service, settings: Settings, broker: Broker | None = None) -> None:
         self.service, self.settings = service, settings
         self.database = Database(service.name, settings)
-        self.broker = broker or connection(service, settings)
+        self.broker = broker or connect_broker(service, settings)
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
         self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient(verify=_trusted()))
         self.stop = self.runtime.stop
         for table, tell in service.after_commit.items():
             self.database.watch(table, partial(tell, self.runtime))
         self.consumer = Consumer(self.database, self.broker, service.subscriptions, settings.consumer_batch)
-        self.sweepers = [Sweeper(self.database, entry, self.runtime) for entry in service.due.entries]
+        self.sweepers = [DeadlineSweeper(self.database, entry, self.runtime) for entry in service.deadlines.entries]
         self.tasks = self._performer()
         self.database.tasks, self.database.wake = service.tasks.bodies, self.tasks.wake
         self.relay: Relay | None = None
-        self._schema = Trouble("the database to migrate", logger, "not migrated yet")
-        self._topics = Trouble("the broker that is to have the topics", logger)
+        self._schema = Outage("the database to migrate", logger, "not migrated yet")
+        self._topics = Outage("the broker that is to have the topics", logger)
         self._relay_stop = asyncio.Event()
 
-    def _performer(self) -> Performer:
+    def _performer(self) -> TaskExecutor:
         """With the memory broker one process does everything, and needs no queue for it. Nor do those without tasks."""
         if self.settings.broker == "memory" or not self.service.tasks.bodies:
-            return Here(self.service.tasks, self.runtime)
-        from chassis.jobs.celery import Queue  # 30 MB, for those who have tasks
+            return InProcessExecutor(self.service.tasks, self.runtime)
+        from chassis.jobs.celery import CeleryExecutor  # 30 MB, for those who have tasks
 
-        return Queue(self.service.tasks, self.runtime)
+        return CeleryExecutor(self.service.tasks, self.runtime)
 
     async def run(self, role: str) -> None:
         """Run until `stop` is set, then finish what is under way."""
         logs.service_name.set(self.service.name)
         settings = self.settings
         tracing.configure(self.service.name, settings.otel_exporter_otlp_endpoint, settings.trace_ratio)
-        troubles = {}
+        outages = {}
         if role in ("migrate", "all"):
-            troubles["schema"] = self._schema
+            outages["schema"] = self._schema
         if role in ("consumer", "all") and self.service.subscriptions.by_type:
-            troubles["consumer"] = self.consumer.trouble
+            outages["consumer"] = self.consumer.outage
         if role in ("relay", "all"):
             self.relay = Relay(self.database, self.broker, settings.outbox_history)
-            troubles["relay"] = self.relay.trouble
+            outages["relay"] = self.relay.outage
         if role == "worker":  # in `all` requests are answered without it
-            troubles["worker"] = self.tasks.trouble
-        app = application(self.runtime, operations(self.runtime, self.consumer, troubles, self.stop))
+            outages["worker"] = self.tasks.outage
+        app = application(self.runtime, operations(self.runtime, self.consumer, outages, self.stop))
         listener = socket.create_server((settings.host, settings.port))
         try:
             async with asyncio.TaskGroup() as parts:
@@ -120,7 +120,7 @@ class Instance:
             if self.service.subscriptions.by_type:
                 working += [self.consumer.run(self.stop), self.consumer.measure(self.stop)]
             working += [sweeper.run(self.stop) for sweeper in self.sweepers]
-            working.append(keep_short(self.database, self.stop))
+            working.append(prune_hourly(self.database, self.stop))
         if role in ("worker", "all"):
             working.append(self.tasks.work(self.stop))
         if role in ("beat", "all"):
@@ -144,14 +144,14 @@ class Instance:
 
     async def _prepare(self) -> None:
         """Topics that are not as the contracts want them end the process; a broker that is away is waited for."""
-        topics = announced_by(self.service.name) | set(self.service.subscriptions.topics)
+        topics = announced_topics(self.service.name) | set(self.service.subscriptions.topics)
         backoff = Backoff()
         while not self.stop.is_set():
             try:
                 await self.broker.prepare(sorted(topics))
-                return self._topics.ends()
+                return self._topics.end()
             except BrokerUnavailable as error:
-                self._topics.begins(error)
+                self._topics.begin(error)
                 await backoff.pause(self.stop)
 
     async def _migrate(self) -> None:
@@ -159,15 +159,15 @@ class Instance:
         while not self.stop.is_set():
             try:
                 await migrate(self.service, self.settings.database_url)
-                return self._schema.ends()
+                return self._schema.end()
             except Exception as error:
                 if not _away(error):
                     raise
-                self._schema.begins(error)
+                self._schema.begin(error)
                 await backoff.pause(self.stop)
 
 
-def connection(service: Service, settings: Settings) -> Broker:
+def connect_broker(service: Service, settings: Settings) -> Broker:
     """To the broker that the settings name. The memory broker is one for all that run in a process."""
     if settings.broker == "memory":
         return MemoryBroker()
@@ -181,7 +181,7 @@ def connection(service: Service, settings: Settings) -> Broker:
 
 def _away(error: BaseException | None) -> bool:
     """SQLAlchemy wraps what asyncpg raised, twice."""
-    return error is not None and (away(error) or _away(error.__cause__))
+    return error is not None and (is_transient(error) or _away(error.__cause__))
 
 
 def _uvicorn(app: Any) -> uvicorn.Config:

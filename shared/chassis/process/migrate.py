@@ -30,7 +30,7 @@ def versions(service: Service) -> Path:
     return Path(str(service.models.__file__)).parent.parent / "migrations" if service.models else Path()
 
 
-def config(service: Service, connection: Connection | None = None) -> "Config":
+def alembic_config(service: Service, connection: Connection | None = None) -> "Config":
     """Alembic's settings: one environment in the chassis, the versions of the service."""
     from alembic.config import Config
 
@@ -74,7 +74,7 @@ async def _migrate(service: Service, database_url: str, revision: str) -> None:
                 await connection.commit()
                 await asyncio.sleep(0.2)
             await connection.commit()
-            await connection.run_sync(lambda it: command.upgrade(config(service, it), revision))
+            await connection.run_sync(lambda it: command.upgrade(alembic_config(service, it), revision))
             await connection.commit()
     finally:
         await asyncio.shield(engine.dispose())

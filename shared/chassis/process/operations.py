@@ -11,43 +11,43 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chassis.brokers.port import BrokerUnavailable
-from chassis.database.errors import away
+from chassis.database.errors import is_transient
 from chassis.messaging.consumer import Consumer
-from chassis.messaging.dead_letters import Parking
-from chassis.messaging.message_log import MOST, Archive
+from chassis.messaging.dead_letters import DeadLetterQueue
+from chassis.messaging.message_log import PAGE_LIMIT, MessageLog
 from chassis.service import Runtime
-from chassis.telemetry.outage import Trouble
+from chassis.telemetry.outage import Outage
 from chassis.web.dependencies import Operator
 
 BROKER_SECONDS = 5
 
 
-def operations(runtime: Runtime, consumer: Consumer, troubles: Mapping[str, Trouble], stop: asyncio.Event) -> APIRouter:
+def operations(runtime: Runtime, consumer: Consumer, outages: Mapping[str, Outage], stop: asyncio.Event) -> APIRouter:
     """The routes that every service has. They are not part of its API."""
     router = APIRouter(include_in_schema=False)
-    _add_health(router, runtime, troubles, stop)
+    _add_health(router, runtime, outages, stop)
     _add_parked(router, consumer.parking)
-    archive = Archive(runtime.database)
+    archive = MessageLog(runtime.database)
     _add_messages(router, archive, sorted(runtime.service.subscriptions.by_type))
     _add_lag(router, archive, consumer)
     return router
 
 
-def _add_health(router: APIRouter, runtime: Runtime, troubles: Mapping[str, Trouble], stop: asyncio.Event) -> None:
+def _add_health(router: APIRouter, runtime: Runtime, outages: Mapping[str, Outage], stop: asyncio.Event) -> None:
     @router.get("/livez")
     async def live() -> dict[str, bool]:
         return {"alive": True}
 
     @router.get("/readyz")
     async def ready() -> JSONResponse:
-        waiting_for = {what: trouble.reason for what, trouble in troubles.items() if trouble.reason}
+        waiting_for = {what: outage.reason for what, outage in outages.items() if outage.reason}
         if stop.is_set():
             waiting_for["service"] = "stopping"
         try:
             async with asyncio.timeout(2), runtime.database.work() as work:
                 await work.read("SELECT 1")
         except Exception as error:
-            if not away(error):
+            if not is_transient(error):
                 raise
             waiting_for["database"] = repr(error)
         return JSONResponse({"ready": not waiting_for, "waiting_for": waiting_for}, 503 if waiting_for else 200)
@@ -57,7 +57,7 @@ def _add_health(router: APIRouter, runtime: Runtime, troubles: Mapping[str, Trou
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_parked(router: APIRouter, parking: Parking) -> None:
+def _add_parked(router: APIRouter, parking: DeadLetterQueue) -> None:
     @router.get("/internal/parked")
     async def parked(
         _: Operator, about: str | None = None, after: Annotated[int, Query(ge=0, lt=2**63)] = 0
@@ -73,7 +73,7 @@ def _add_parked(router: APIRouter, parking: Parking) -> None:
         return await parking.drop(key, id)
 
 
-def _add_messages(router: APIRouter, archive: Archive, subscribes: list[str]) -> None:
+def _add_messages(router: APIRouter, archive: MessageLog, subscribes: list[str]) -> None:
     @router.get("/internal/messages")
     async def about(
         _: Operator, key: str | None = None, correlation_id: Annotated[list[str] | None, Query(max_length=100)] = None
@@ -86,26 +86,26 @@ def _add_messages(router: APIRouter, archive: Archive, subscribes: list[str]) ->
         after: datetime | None = None,
         key: str | None = None,
         type: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=MOST)] = MOST,
+        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT,
     ) -> dict[str, Any]:
         messages, next_after = await archive.published(after, key, type, limit)
         return {"messages": messages, "next_after": next_after}
 
     @router.post("/internal/messages/handled")
-    async def handled(ids: Annotated[list[UUID], Body(max_length=MOST)], _: Operator) -> dict[str, Any]:
+    async def handled(ids: Annotated[list[UUID], Body(max_length=PAGE_LIMIT)], _: Operator) -> dict[str, Any]:
         return {"subscribes": subscribes, "messages": await archive.handled(ids)}
 
 
-def _add_lag(router: APIRouter, archive: Archive, consumer: Consumer) -> None:
+def _add_lag(router: APIRouter, archive: MessageLog, consumer: Consumer) -> None:
     @router.get("/internal/lag")
     async def lag(_: Operator) -> dict[str, Any]:
-        """`topics` is None while the broker is away, and `trouble` says why."""
-        topics, trouble = None, None
+        """`topics` is None while the broker is away, and `outage` says why."""
+        topics, outage = None, None
         try:
             async with asyncio.timeout(BROKER_SECONDS):
                 topics = await consumer.lag()
         except TimeoutError:
-            trouble = f"no answer within {BROKER_SECONDS} s"
+            outage = f"no answer within {BROKER_SECONDS} s"
         except BrokerUnavailable as error:
-            trouble = repr(error)
-        return {"topics": topics, "trouble": trouble, "outbox": await archive.waiting()}
+            outage = repr(error)
+        return {"topics": topics, "outage": outage, "outbox": await archive.waiting()}

@@ -13,8 +13,8 @@ import uvloop
 from pydantic import ValidationError
 
 from chassis.brokers.memory import MemoryBroker
-from chassis.brokers.port import BrokerUnavailable, GroupActive, TopicDiffers
-from chassis.process.instance import ROLES, STOP_SECONDS, Instance, connection
+from chassis.brokers.port import BrokerUnavailable, GroupActive, TopicMismatch
+from chassis.process.instance import ROLES, STOP_SECONDS, Instance, connect_broker
 from chassis.service import Service, installed, installed_names
 from chassis.telemetry import logs
 
@@ -40,10 +40,10 @@ async def run(services: Sequence[Service], role: str) -> None:
 
 async def rewind(service: Service, moment: datetime) -> str:
     """Let a service that is stopped handle again what it subscribes to, from a moment on. Returns what became of it."""
-    broker = connection(service, service.settings.of(service.name))
+    broker = connect_broker(service, service.settings.of(service.name))
     try:
         await broker.rewind(service.subscriptions.topics, service.name, moment)
-    except (BrokerUnavailable, GroupActive, NotImplementedError, TopicDiffers) as error:
+    except (BrokerUnavailable, GroupActive, NotImplementedError, TopicMismatch) as error:
         sys.exit(f"run: {service.name} is where it was: {error}")
     finally:
         await broker.close()
@@ -96,7 +96,7 @@ def _reason(error: BaseException, port: int) -> str:
     if isinstance(error, ExceptionGroup):
         reasons = [_reason(it, port) for it in error.exceptions]
         return reasons[0]
-    if isinstance(error, TopicDiffers):
+    if isinstance(error, TopicMismatch):
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} is taken by another program"

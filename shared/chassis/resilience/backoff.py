@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def wait(seconds: float, *events: asyncio.Event) -> None:
+async def wait_for_any(seconds: float, *events: asyncio.Event) -> None:
     """Wait until one of the events is set, at most so many seconds."""
     tasks = [asyncio.ensure_future(event.wait()) for event in events]
     try:
@@ -18,7 +18,7 @@ async def wait(seconds: float, *events: asyncio.Event) -> None:
             task.cancel()
 
 
-async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+async def run_until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
     """What the work returns, or None when the event is set before: then the work has been cancelled and has ended."""
     working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
     try:
@@ -42,5 +42,5 @@ class Backoff:
         self._delay = self._first
 
     async def pause(self, stop: asyncio.Event) -> None:
-        await wait(self._delay * random.uniform(0.5, 1), stop)
+        await wait_for_any(self._delay * random.uniform(0.5, 1), stop)
         self._delay = min(self._delay * 2, self._most)

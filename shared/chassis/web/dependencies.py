@@ -38,7 +38,7 @@ async def _its_runtime(request: Request) -> _Runtime:
 
 def _with_role(role: str) -> Any:
     async def demand(caller: Caller) -> Token:
-        return caller.demand(role)
+        return caller.require_role(role)
 
     return Depends(demand)
 

@@ -10,7 +10,7 @@ from chassis.calls import client
 from chassis.errors import BodyTooLarge
 from chassis.service import Runtime
 from chassis.telemetry import logs, metrics, tracing
-from chassis.web.problems import problem_of, response_to
+from chassis.web.problems import as_problem, response_to
 
 
 class Requests:
@@ -48,7 +48,7 @@ class Requests:
             except Exception as error:
                 if status:
                     raise
-                await response_to(problem_of(error))(scope, receive, note_start)
+                await response_to(as_problem(error))(scope, receive, note_start)
             span.set_attribute("http.response.status_code", status)
         route = getattr(scope.get("route"), "path", "-")
         metrics.requests.labels(service, scope["method"], route, status).observe(time.monotonic() - started)

@@ -29,7 +29,7 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None
 
 
-def position(cursor: str | None, start: tuple[Any, ...]) -> tuple[Any, ...]:
+def decode_cursor(cursor: str | None, start: tuple[Any, ...]) -> tuple[Any, ...]:
     """The values behind which a page begins: those of the cursor, or without one `start`, whose types they have."""
     if cursor is None:
         return start
@@ -48,7 +48,7 @@ def _read(kind: type[Any], value: Any) -> Any:
 
 
 def page(rows: Sequence[Row], limit: int, view: Callable[[Row], T], place: Callable[[Row], tuple[Any, ...]]) -> Page[T]:
-    """A page of `limit` from up to `limit + 1` rows. `place` gives what `position` will give back."""
+    """A page of `limit` from up to `limit + 1` rows. `place` gives what `decode_cursor` will give back."""
     following = None
     if len(rows) > limit:
         text = json.dumps([str(value) for value in place(rows[limit - 1])], separators=(",", ":"))

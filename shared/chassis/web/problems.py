@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from chassis import errors
-from chassis.database.errors import CONFLICT, away
+from chassis.database.errors import RETRYABLE, is_transient
 from chassis.errors import Problem
 
 logger = logging.getLogger(__name__)
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
-def problem_of(error: Exception) -> Problem:
+def as_problem(error: Exception) -> Problem:
     """Every error as a problem; what is ours to mend is logged here, once."""
     if isinstance(error, Problem):
         return error
@@ -32,11 +32,11 @@ def problem_of(error: Exception) -> Problem:
         )()
     if isinstance(error, TimeoutError):
         return errors.TimedOut()
-    if isinstance(error, CONFLICT):
+    if isinstance(error, RETRYABLE):
         return errors.Conflict()
     if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
         return errors.InvalidInput("A text holds a NUL, which cannot be stored.")
-    if away(error):
+    if is_transient(error):
         logger.warning("the database was away for a request", extra={"error": repr(error)})
         return errors.Unavailable(retry_after=1)
     logger.error("a request failed", exc_info=error)
@@ -73,7 +73,7 @@ def response_to(problem: Problem) -> JSONResponse:
 
 async def render_problem(request: Request, error: Exception) -> JSONResponse:
     """An exception handler of FastAPI."""
-    return response_to(problem_of(error))
+    return response_to(as_problem(error))
 
 
 def raises(*problems: type[Problem]) -> dict[int | str, Any]:

@@ -47,7 +47,7 @@ async def _answer_once(
         response = await answer(request)
         await once.keep(work, response)
     except (Problem, AnsweredBefore):
-        await work.undo()
+        await work.rollback()
         if (first := await once.first_answer(work)) is not None:
             return first
         raise

@@ -15,7 +15,7 @@ class SignatureRefused(Problem):
     status, code, detail = 401, "signature_refused", "The webhook is not signed by whom it should be, or is too old."
 
 
-async def signed(request: Request, secret: str, into: type[N]) -> N:
+async def verify_webhook(request: Request, secret: str, into: type[N]) -> N:
     """The body, if it is signed with this secret (base64).
 
     The signature covers id, timestamp and raw body; a timestamp five minutes off is refused, against replays.

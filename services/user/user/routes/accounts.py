@@ -2,9 +2,8 @@
 
 from uuid import UUID
 
-from chassis.database.tables import new_id
-from chassis.web.dependencies import Caller, Operator, ServiceCaller, Work
-from chassis.web.transactions import Router
+from chassis.database import new_id
+from chassis.web import Caller, Operator, Router, ServiceCaller, Work
 from contracts.notification import Notify, Template
 from contracts.user import AccountView, AddAddress, AddressView, ContactView, RegisterAccount, Role, UserRegistered
 from user import passwords, queries

@@ -5,10 +5,8 @@ from uuid import UUID
 from fastapi import Response
 
 from chassis.errors import Problem
-from chassis.web.dependencies import Caller, Operator, Work
-from chassis.web.pagination import Limit
+from chassis.web import Caller, Limit, Operator, Router, Work
 from chassis.web.problems import response_to
-from chassis.web.transactions import Router
 from contracts.user import EraseAccount, ErasureView
 from user import attempts, erasures, queries
 from user.errors import HasOtherRoles

@@ -5,9 +5,8 @@ from uuid import UUID
 from fastapi import Response
 
 from chassis.errors import Problem
-from chassis.web.dependencies import Caller, ServiceCaller, Work
+from chassis.web import Caller, Router, ServiceCaller, Work
 from chassis.web.problems import response_to
-from chassis.web.transactions import Router
 from contracts.user import AskPasswordReset, ChangePassword, ResetPassword, ResetSecretView, TokensView
 from user import attempts, passwords, queries, resets, tokens
 from user.errors import PasswordResetNotFound

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from fastapi import Body, Response
 
-from chassis.calls.auth import KEYS_SECONDS
+from chassis.calls import JWKS_CACHE_SECONDS
 from chassis.errors import Problem
-from chassis.web.dependencies import Operator, Work
+from chassis.web import Operator, Router, Work
 from chassis.web.problems import response_to
-from chassis.web.transactions import Router
 from contracts.user import RefreshTokens, RevokeToken, SignIn, SigningKeyView, TokensView
 from user import attempts, keys, tokens
 from user.errors import RefreshTokenRefused
@@ -36,7 +35,7 @@ async def sign_out(body: RevokeToken, work: Work) -> None:
 
 @router.get("/.well-known/jwks.json")
 async def published_keys(work: Work, response: Response) -> dict[str, list[dict[str, object]]]:
-    response.headers["cache-control"] = f"public, max-age={KEYS_SECONDS}"
+    response.headers["cache-control"] = f"public, max-age={JWKS_CACHE_SECONDS}"
     return {"keys": [keys.public(key) for key in await keys.published(work)]}
 
 

@@ -15,7 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from chassis.brokers.kafka import group as groups
 from chassis.brokers.kafka import topics as its_topics
 from chassis.brokers.kafka.group import KafkaSubscription
-from chassis.brokers.port import BrokerUnavailable, Start
+from chassis.brokers.port import BrokerUnavailable, StartPosition
 from chassis.message import Envelope
 
 PUBLISH_SECONDS = 10  # aiokafka itself would try for ever
@@ -84,9 +84,11 @@ class KafkaBroker:
         if producer is not None:
             await asyncio.wait({asyncio.create_task(_end(producer))}, timeout=5)
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> KafkaSubscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> KafkaSubscription:
         await self.prepare(topics)
-        if start is Start.NOW:
+        if start is StartPosition.NOW:
             async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
                 await groups.begin_now(outsider, await its_topics.places(admin, topics))
         subscription = KafkaSubscription(self._servers, self._client_id, group)

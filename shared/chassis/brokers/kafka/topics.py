@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
-from chassis.brokers.port import RETENTION, BrokerUnavailable, TopicDiffers
+from chassis.brokers.port import RETENTION, BrokerUnavailable, TopicMismatch
 
 CONFIG = {"cleanup.policy": "delete", "retention.ms": str(RETENTION // RETENTION.resolution // 1000)}
 
@@ -56,7 +56,7 @@ def _compare(partitions: int, there: Sequence[TopicPartition], configs: Mapping[
         found = {"partitions": str(sum(place.topic == topic for place in there))} | config
         differences = [f"{name} {found[name]}, not {value}" for name, value in wanted.items() if found[name] != value]
         if differences:
-            raise TopicDiffers(
+            raise TopicMismatch(
                 f"the topic {topic} has {'; '.join(differences)}. Change it (kafka-topics.sh, kafka-configs.sh), or"
                 " what is wanted: KAFKA_PARTITIONS, and RETENTION in chassis/brokers/port.py"
             )

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from chassis.brokers.port import RETENTION, BrokerUnavailable, TopicDiffers
+from chassis.brokers.port import RETENTION, BrokerUnavailable, TopicMismatch
 
 NAMESPACE = "public/default"
 ASK_SECONDS = 5
@@ -46,7 +46,7 @@ class Admin:
             f"{name} {found[name]:g}, not {value:g}" for name, value in _WANTED.items() if found[name] != value
         ]
         if differences:
-            raise TopicDiffers(
+            raise TopicMismatch(
                 f"the topics of the namespace {NAMESPACE} have {'; '.join(differences)}. Change it (pulsar-admin"
                 " namespaces set-retention, set-message-ttl), or RETENTION in chassis/brokers/port.py"
             )

@@ -9,7 +9,7 @@ from datetime import datetime
 from pulsar import ConsumerType, InitialPosition, Result
 from pulsar.asyncio import Client, Consumer, Producer, PulsarException
 
-from chassis.brokers.port import BrokerUnavailable, GroupActive, Start
+from chassis.brokers.port import BrokerUnavailable, GroupActive, StartPosition
 from chassis.brokers.pulsar.admin import Admin
 from chassis.brokers.pulsar.subscription import CLOSE_SECONDS, PulsarSubscription, within
 from chassis.message import Envelope
@@ -79,8 +79,10 @@ class PulsarBroker:
         dropped, self._producers = self._producers, {}
         await within(CLOSE_SECONDS, *(producer.close() for producer in dropped.values()))
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> PulsarSubscription:
-        first = InitialPosition.Latest if start is Start.NOW else InitialPosition.Earliest
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> PulsarSubscription:
+        first = InitialPosition.Latest if start is StartPosition.NOW else InitialPosition.Earliest
         try:
             consumer = await self._client.subscribe(
                 list(topics),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from chassis.brokers.port import Broker, Start, Subscription
+from chassis.brokers.port import Broker, BrokerSubscription, StartPosition
 from chassis.message import Envelope
 
 
@@ -19,7 +19,9 @@ class Between:
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         await self._broker.publish(envelopes)
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         return await self._broker.subscribe(topics, group, start)
 
     async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:
@@ -35,7 +37,7 @@ class Between:
 class BetweenSubscription:
     """A subscription, passed on."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: BrokerSubscription) -> None:
         self._subscription, self.lost = subscription, subscription.lost
 
     async def receive(self, limit: int) -> list[Envelope]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from chassis.brokers.kafka import KafkaBroker
 from chassis.brokers.kafka.group import KafkaSubscription
-from chassis.brokers.port import Start
+from chassis.brokers.port import StartPosition
 from chassis.message import Envelope
 from chassis.process.instance import Instance
 from ledger.main import service
@@ -40,7 +40,9 @@ class Dying(KafkaBroker):
         await super().publish(envelopes)
         self.reach(AFTER_PUBLISH)
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> KafkaSubscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> KafkaSubscription:
         subscription = await super().subscribe(topics, group, start)
         acknowledge = subscription.acknowledge
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from chassis.database.unit_of_work import UnitOfWork
+from chassis.database import UnitOfWork
 from chassis.testing import Launched
 
 

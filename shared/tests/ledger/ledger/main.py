@@ -8,7 +8,7 @@ service = Service(
     api,
     routers=[routes.router, routes.streams],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     calls=[peer],
     models=models,
 )

@@ -1,6 +1,6 @@
 """What the ledger obeys and announces."""
 
-from chassis.calls.discovery import Api, Layer
+from chassis.calls import Api, Layer
 from chassis.message import Command, Event
 
 api = Api("ledger", Layer.PROCESS)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.database.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 
 
 class Row(Table, registry=registry()):

@@ -9,8 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from chassis.errors import NotFound, Unavailable
-from chassis.web.dependencies import IDEMPOTENCY_KEY, Caller, Runtime, Staff, Work
-from chassis.web.transactions import Router
+from chassis.web import IDEMPOTENCY_KEY, Caller, Router, Runtime, Staff, Work
 from ledger.messages import Book, peer
 from ledger.models import Account
 

@@ -5,8 +5,8 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from chassis.database.tables import new_id
-from chassis.jobs.tasks import Tasks
+from chassis.database import new_id
+from chassis.jobs import Tasks
 from chassis.telemetry import tracing
 from ledger import main
 from ledger.models import Note
