@@ -107,7 +107,7 @@ async def _check_shipments_and_views(shop: Shop, sold: dict[UUID, Any], orders: 
 async def _check_nothing_parked(shop: Shop) -> None:
     for name in shop.services:
         async with shop.database(name) as service:
-            parked = await service.fetch("SELECT type, key, reason FROM parked_messages")
+            parked = await service.fetch("SELECT type, key, reason FROM dead_letters")
             assert not parked, f"{name} has parked {[dict(row) for row in parked]}"
 
 

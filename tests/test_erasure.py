@@ -100,7 +100,7 @@ async def _tables_with(shop: Shop, mark: str) -> set[str]:
 
 def _shows(table: str) -> str:
     """Bytes are shown as hexadecimal, so they are looked at as text on their own."""
-    bodies = {"idempotency_keys": "answer", "outbox": "body", "parked_messages": "body"}
+    bodies = {"idempotency_keys": "answer", "outbox": "body", "dead_letters": "body"}
     column = "body" if table.startswith("outbox") else bodies.get(table)
     also = f" OR encode({column}, 'escape') LIKE $1" if column else ""
     return f"t::text LIKE $1{also}"

@@ -31,8 +31,8 @@ SMALL = {
     "erasures",  # a row per person who leaves
     "generations",
     "outbox",  # published rows leave it at once
-    "parked_keys",
-    "parked_messages",
+    "dead_letter_keys",
+    "dead_letters",
     "rebuilds",
     "reconciliations",
     "signing_keys",

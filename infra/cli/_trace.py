@@ -67,8 +67,8 @@ def _add_handled(messages: list[Message], services: Services) -> None:
 
 
 def _state(came_in: Message) -> Message:
-    parked = {"state": "parked", "reason": came_in["parked"]}
-    return (parked if came_in["parked"] else {"state": "handled"}) | {"at": came_in["received_at"]}
+    parked = {"state": "parked", "reason": came_in["dead_lettered"]}
+    return (parked if came_in["dead_lettered"] else {"state": "handled"}) | {"at": came_in["received_at"]}
 
 
 def lines(messages: list[Message], nobody: str = "nobody") -> Iterator[str]:

@@ -30,7 +30,7 @@ def list_(
     elif found or not services.missing:
         for it in found:
             type_ = it["type"] or "unreadable"
-            typer.echo(f"{it['service']:12} {it['key']}  {type_:28} {it['parked_at']}  {it['reason']}")
+            typer.echo(f"{it['service']:12} {it['key']}  {type_:28} {it['dead_lettered_at']}  {it['reason']}")
         if not found:
             typer.echo("No message is parked.")
     services.complain()
@@ -87,14 +87,14 @@ def drop(
 
 def _about(service: str, which: str) -> Any:
     """The parked messages with this key or id, at least one, the first first."""
-    found = internal().call("GET", f"/{known(service)}/internal/parked", params={"about": which})
+    found = internal().call("GET", f"/{known(service)}/internal/dead-letters", params={"about": which})
     if not found:
         raise Trouble(f"{service} has no parked message with the key or id {which}")
     return found
 
 
 def _path(service: str, key: str, action: str) -> str:
-    return f"/{known(service)}/internal/parked/{quote(key)}/{action}"
+    return f"/{known(service)}/internal/dead-letters/{quote(key)}/{action}"
 
 
 def _named(message: Any) -> str:

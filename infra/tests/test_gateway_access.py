@@ -18,7 +18,7 @@ from .conftest import PARTS, SERVICE_KEY, USER_KEY, Edge, Upstream, is_problem, 
 def test_public_serves_the_experience_api_and_nothing_else(edge: Edge) -> None:
     with edge.public() as client:
         assert client.get("/api/v1/products?q=tea").json()["path"] == "/api/v1/products?q=tea"
-        for path in ("/", "/metrics", "/internal/parked", "/product/products", "/api/v1/../../metrics"):
+        for path in ("/", "/metrics", "/internal/dead-letters", "/product/products", "/api/v1/../../metrics"):
             assert is_problem(client.get(path), 404, "not_found")
 
 
@@ -76,7 +76,7 @@ def test_nobody_can_say_who_they_are_or_how_envoy_shall_behave(edge: Edge, path:
 
 def test_internal_needs_a_token_unless_the_service_declares_otherwise(edge: Edge) -> None:
     with edge.internal() as client:
-        for path in ("/product/products", "/product/internal/parked", "/product/metrics", "/nobody"):
+        for path in ("/product/products", "/product/internal/dead-letters", "/product/metrics", "/nobody"):
             assert is_problem(client.get(path), 401, "unauthenticated")
         assert client.get("/product/readyz").status_code == 200
         assert client.get("/user/.well-known/jwks.json").json()["keys"][0]["kid"] == "one"
@@ -85,9 +85,9 @@ def test_internal_needs_a_token_unless_the_service_declares_otherwise(edge: Edge
 
 def test_internal_takes_the_tokens_of_services(edge: Edge) -> None:
     with edge.internal(service_token("order", SERVICE_KEY)) as client:
-        assert client.get("/product/internal/parked").status_code == 200
+        assert client.get("/product/internal/dead-letters").status_code == 200
     with edge.internal(service_token("order", "another key that nobody has ever agreed on")) as client:
-        assert is_problem(client.get("/product/internal/parked"), 401, "unauthenticated")
+        assert is_problem(client.get("/product/internal/dead-letters"), 401, "unauthenticated")
 
 
 def test_hooks_reach_the_services_that_have_some_byte_for_byte(edge: Edge) -> None:

@@ -75,7 +75,7 @@ async def told(*words: str) -> Any:
     return json.loads(result.stdout)
 
 
-async def test_a_parked_message_is_listed_and_shown_with_its_body(product: Launched) -> None:
+async def test_a_dead_letter_is_listed_and_shown_with_its_body(product: Launched) -> None:
     await product.send(POISON, BEHIND)
     first, second = await told("parked", "list")
     assert [it["type"] for it in (first, second)] == [RestockItems.wire_type, ReserveStock.wire_type]
@@ -130,7 +130,7 @@ async def test_what_cannot_be_done_is_one_line(words: list[str], said: str) -> N
     assert said in result.stderr
 
 
-async def test_a_trace_tells_what_was_sent_who_handles_it_and_what_is_parked(product: Launched) -> None:
+async def test_a_trace_tells_what_was_sent_who_handles_it_and_what_is_dead_lettered(product: Launched) -> None:
     envelope = product.envelope(BEHIND)
     await product.send(envelope)
     (sent,) = await told("messages", "trace", str(ORDER))

@@ -44,8 +44,8 @@ async def test_pulsar_gives_what_it_took_also_after_kill_9() -> None:
 async def test_topics_whose_namespace_does_not_keep_them_as_it_should_are_refused() -> None:
     with Pulsar.temporary() as server:
         broker = PulsarBroker(server.url, server.admin_url)
-        await broker.prepare(["cups.events"])
-        await broker.prepare(["cups.events", "pots.events"])
+        await broker.ensure_topics(["cups.events"])
+        await broker.ensure_topics(["cups.events", "pots.events"])
         policies = {"retention": {"retentionTimeInMinutes": 60, "retentionSizeInMB": 512}, "messageTTL": 3600}
         async with httpx.AsyncClient(base_url=f"{server.admin_url}/admin/v2/namespaces/public/default") as admin:
             assert [(await admin.post(policy, json=value)).status_code for policy, value in policies.items()] == [
@@ -53,7 +53,7 @@ async def test_topics_whose_namespace_does_not_keep_them_as_it_should_are_refuse
                 204,
             ]
         with pytest.raises(TopicMismatch) as refused:
-            await broker.prepare(["cups.events"])
+            await broker.ensure_topics(["cups.events"])
         for difference in ("Minutes 60, not 10080", "SizeInMB 512, not -1", "ttl_in_seconds 3600, not 0"):
             assert difference in str(refused.value)
         await broker.close()

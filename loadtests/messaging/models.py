@@ -3,17 +3,12 @@
 from uuid import UUID
 
 from sqlalchemy import BigInteger
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from chassis.database import Table
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
-
-
-class Parcel(Row, table=True):
+class Parcel(Table, table=True):
     __tablename__ = "parcels"
     id: UUID = Field(primary_key=True)
     weight_g: int = Field(sa_type=BigInteger)

@@ -2,14 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from chassis.calls import Api, Layer
-from chassis.database import UnitOfWork
+from chassis.database import Schema, UnitOfWork
 from chassis.message import Event
 from chassis.messaging import Subscriptions
 from chassis.service import Service
-from loadtests.messaging import models
 from loadtests.messaging.models import Parcel
 
 BODY_BYTES = 600
@@ -47,4 +47,5 @@ def handed(event: Handed, work: UnitOfWork) -> None:
     seen.more()
 
 
-service = Service(Api("parcels", Layer.SYSTEM), subscriptions=on, models=models)
+SCHEMA = Schema(Parcel.metadata, Path(__file__).parent.parent / "migrations")
+service = Service(Api("parcels", Layer.SYSTEM), subscriptions=on, schema=SCHEMA)

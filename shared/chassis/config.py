@@ -6,7 +6,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 
 class Settings(BaseSettings):
-    """What every service can be told. A service adds its own in a subclass."""
+    """The settings of every service. A service adds its own in a subclass."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 

@@ -9,6 +9,12 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict
 
+MAX_MESSAGE_BYTES = 256 * 1024
+
+
+class MessageTooLarge(Exception):
+    """A message is over the limit of the broker. Raised before anything is written."""
+
 
 class Message(BaseModel):
     """What services say to each other. Unknown fields are ignored, so a producer may add one with a default.

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from sqlmodel import Field
 
 from chassis.brokers.memory import MemoryBroker
 from chassis.calls import Api, Layer
-from chassis.database import Table, UnitOfWork, rows
+from chassis.database import Schema, Table, UnitOfWork, rows
 from chassis.message import Command, Event, Message
 from chassis.messaging import Subscriptions
 from chassis.process.instance import Instance
@@ -32,7 +31,6 @@ from chassis.database import schema
 revision, down_revision = "0001", None
 
 def upgrade():
-    schema.upgrade_v1()
     schema.script("CREATE TABLE prices (product varchar PRIMARY KEY, version int, cents int, changes int)")
 """
 
@@ -141,13 +139,13 @@ class System:
 
     def __init__(self, folder: Path) -> None:
         self.broker = MemoryBroker()
-        self._models, self._urls = ModuleType("models"), dict[str, str]()
-        self._models.__file__ = str(folder / "priced" / "models.py")
+        self._urls = dict[str, str]()
+        self._schema = Schema(Price.metadata, folder / "migrations")
         (folder / "migrations").mkdir()
         (folder / "migrations" / "0001_prices.py").write_text(MIGRATION)
 
     def service(self, name: str, on: Subscriptions) -> Service:
-        return Service(Api(name, Layer.SYSTEM), subscriptions=on, models=self._models)
+        return Service(Api(name, Layer.SYSTEM), subscriptions=on, schema=self._schema)
 
     @asynccontextmanager
     async def running(self, **versions: Subscriptions) -> AsyncIterator[list[Launched]]:

@@ -63,18 +63,18 @@ async def test_a_topic_that_is_there_is_taken_as_it_should_be_and_refused_otherw
     await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=CONFIG | config)])
     await admin.close()
     if said is None:
-        return await broker.prepare([topic])
+        return await broker.ensure_topics([topic])
     with pytest.raises(TopicMismatch) as refused:
-        await broker.prepare([topic])
+        await broker.ensure_topics([topic])
     assert topic in str(refused.value)
     assert said in str(refused.value)
 
 
 async def test_a_topic_is_made_as_the_next_process_wants_it(kafka: Kafka, broker: KafkaBroker, topic: str) -> None:
-    await broker.prepare([topic])
-    await KafkaBroker(kafka.address, "another").prepare([topic])
+    await broker.ensure_topics([topic])
+    await KafkaBroker(kafka.address, "another").ensure_topics([topic])
     with pytest.raises(TopicMismatch, match="partitions 4, not 8"):
-        await KafkaBroker(kafka.address, "another", partitions=8).prepare([topic])
+        await KafkaBroker(kafka.address, "another", partitions=8).ensure_topics([topic])
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ async def test_the_lag_of_a_group_is_what_it_has_not_acknowledged(broker: Subjec
     async def lag_is(count: int) -> bool:
         return await connection.lag([broker.topic], broker.group) == {broker.topic: count}
 
-    await connection.prepare([broker.topic])
+    await connection.ensure_topics([broker.topic])
     assert await lag_is(0)
     subscription = await connection.subscribe([broker.topic], broker.group)
     publishing = asyncio.create_task(connection.publish(envelopes(broker.topic, range(10))))

@@ -20,7 +20,7 @@ class MemoryBroker:
         for group, topics in (groups or {}).items():
             self._place(topics, group)
 
-    async def prepare(self, topics: Sequence[str]) -> None:
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
         """A topic is there when somebody names it."""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:

@@ -51,7 +51,7 @@ class BrokerSubscription(Protocol):
 class Broker(Protocol):
     """Publishes, and subscribes as a group. Whatever asks the broker raises BrokerUnavailable after some seconds."""
 
-    async def prepare(self, topics: Sequence[str]) -> None:
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
         """Make the topics that are missing, and raise TopicDiffers for one that is not as it should be."""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:

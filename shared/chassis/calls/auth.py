@@ -1,4 +1,4 @@
-"""Who is calling: access tokens of people (signed by the issuer), and tokens of the services themselves."""
+"""Who calls: access tokens of people, which the issuer signs, and tokens of the services themselves."""
 
 import asyncio
 import time
@@ -16,13 +16,13 @@ from joserfc.jwk import KeySet, OctKey
 from chassis.calls.discovery import Discovery, NotDiscovered
 from chassis.errors import Forbidden, Unauthenticated, Unavailable
 
-# Joserfc would rather have RFC 9864's name Ed25519, which Envoy does not know.
+# Joserfc prefers the name Ed25519 of RFC 9864, which Envoy does not know.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 SERVICE_ISSUER = "service"
 SERVICE_TOKEN_SECONDS = 300
-JWKS_CACHE_SECONDS = 300  # how long keys are kept; a new one is published for twice as long before it signs
-JWKS_RETRY_SECONDS = 5  # how often an unknown key id, or an issuer that is away, may make us ask for the keys
+JWKS_CACHE_SECONDS = 300  # how long keys are cached; a new key is published for twice as long before it signs
+JWKS_RETRY_SECONDS = 5  # the pause between two requests for the keys, for an unknown key id or while the issuer is away
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Token:
 
     @property
     def id(self) -> UUID:
-        """The account that calls."""
+        """The id of the account that calls."""
         try:
             return UUID(self.subject)
         except ValueError:
-            raise Forbidden("This is for people, not for services.") from None
+            raise Forbidden("This operation is for people, not for services.") from None
 
     def require_role(self, role: str) -> "Token":
-        """Itself, if it carries the role. Services may do everything: they have checked their caller."""
+        """The token itself, if it carries the role. A service may do everything: it has checked its own caller."""
         if role in self.roles or "service" in self.roles:
             return self
         raise Forbidden(f"This needs the role {role}.")
@@ -63,15 +63,15 @@ def service_token(service: str, key: str) -> str:
 
 
 class TokenVerifier:
-    """Verifies tokens against the issuer's published keys, which it asks for when it has to."""
+    """Verifies tokens with the keys that the issuer publishes (JWKS). Requests the keys when it needs them."""
 
     def __init__(self, issuer: str, service_key: str, discovery: Discovery, http: httpx.AsyncClient) -> None:
         self._issuer, self._discovery, self._http = issuer, discovery, http
         self._service_key = OctKey.import_key(service_key)
         self._keys: KeySet | None = None
-        self._asked_at = self._answered_at = float("-inf")  # in time.monotonic()
+        self._requested_at = self._answered_at = float("-inf")  # in time.monotonic()
         self._turn = count()
-        self._asking = asyncio.Lock()
+        self._requesting = asyncio.Lock()
         self._verified: dict[str, Token] = {}
 
     async def verify(self, raw: str) -> Token:
@@ -107,24 +107,24 @@ class TokenVerifier:
 
     async def _keys_with(self, kid: str) -> KeySet:
         """Old keys are better than none while the issuer is away."""
-        if not self._knows(kid) or (self._are_old() and self._may_ask()):
-            async with self._asking:  # whoever misses a key waits for the answer that somebody else may be getting
-                if (not self._knows(kid) or self._are_old()) and self._may_ask():
-                    await self._ask()
+        if not self._has_key(kid) or (self._are_stale() and self._may_fetch_keys()):
+            async with self._requesting:  # a request for the keys that is under way serves all who wait
+                if (not self._has_key(kid) or self._are_stale()) and self._may_fetch_keys():
+                    await self._fetch_keys()
         assert self._keys is not None
         return self._keys
 
-    def _knows(self, kid: str) -> bool:
+    def _has_key(self, kid: str) -> bool:
         return self._keys is not None and any(key.kid == kid for key in self._keys.keys)
 
-    def _are_old(self) -> bool:
+    def _are_stale(self) -> bool:
         return time.monotonic() - self._answered_at > JWKS_CACHE_SECONDS
 
-    def _may_ask(self) -> bool:
-        return self._keys is None or time.monotonic() - self._asked_at > JWKS_RETRY_SECONDS
+    def _may_fetch_keys(self) -> bool:
+        return self._keys is None or time.monotonic() - self._requested_at > JWKS_RETRY_SECONDS
 
-    async def _ask(self) -> None:
-        self._asked_at = time.monotonic()
+    async def _fetch_keys(self) -> None:
+        self._requested_at = time.monotonic()
         try:
             urls = await self._discovery.resolve(self._issuer)
             url = urls[next(self._turn) % len(urls)]
@@ -134,7 +134,7 @@ class TokenVerifier:
             self._answered_at = time.monotonic()
         except (httpx.HTTPError, NotDiscovered, ValueError) as error:
             if self._keys is None:
-                raise Unavailable("Tokens cannot be checked now: their issuer is away.", retry_after=1) from error
+                raise Unavailable("Tokens cannot be verified now: their issuer is away.", retry_after=1) from error
 
 
 def _header(raw: str) -> dict[str, Any]:

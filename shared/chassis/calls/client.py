@@ -1,17 +1,20 @@
-"""Calling another service: found by name, within the caller's deadline, in the caller's name and trace."""
+"""Calling another service: found by name, within the deadline of the request, with the caller's token and trace."""
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import stamina
 from opentelemetry.trace import SpanKind
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 from chassis.calls.auth import SERVICE_TOKEN_SECONDS, service_token
-from chassis.calls.discovery import Api, Discovery, NotDiscovered
+from chassis.calls.discovery import Discovery, NotDiscovered
+from chassis.calls.operation import Api, Operation
 from chassis.errors import Forbidden, NotFound, Problem, TimedOut, Unauthenticated, Unavailable
 from chassis.telemetry import tracing
 
@@ -24,11 +27,11 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 class _Retriable(Exception):
-    """The call did not reach anybody, or it is safe to make again."""
+    """The call reached no instance, or the call is safe to repeat."""
 
 
 class ServiceClient:
-    """Speaks to one API. Errors of the other side come up as the Problem it answered with."""
+    """Calls one API. An error of the other side is raised as the Problem that it answered with."""
 
     def __init__(
         self, caller: str, api: Api, discovery: Discovery, http: httpx.AsyncClient, service_key: str | None
@@ -36,45 +39,46 @@ class ServiceClient:
         self._caller, self._api, self._discovery, self._http = caller, api, discovery, http
         self._service_key = service_key
         self._own_token = ("", 0.0)
-        self._turn = count()
+        self._round_robin = count()
 
-    @overload
-    async def get(self, path: str, *, into: type[T], **request: Any) -> T: ...
-    @overload
-    async def get(self, path: str, *, into: None = None, **request: Any) -> Any: ...
-    async def get(self, path: str, *, into: Any = None, **request: Any) -> Any:
-        return await self.call("GET", path, into=into, **request)
+    async def call(
+        self,
+        operation: Operation[T],
+        *,
+        body: BaseModel | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **path: Any,
+    ) -> T:
+        """Call an operation with the parameters of its path, and return its answer as its type.
 
-    @overload
-    async def call(self, method: str, path: str, *, into: type[T], **request: Any) -> T: ...
-    @overload
-    async def call(self, method: str, path: str, *, into: None = None, **request: Any) -> Any: ...
-    async def call(self, method: str, path: str, *, into: Any = None, **request: Any) -> Any:
-        """Make a call and validate its answer into a type; without one, the parsed JSON, or None when there is none.
-
-        GET, PUT, DELETE, and POST with an Idempotency-Key are made again when the other side is away for a moment.
+        GET, PUT, DELETE, and POST with an Idempotency-Key are repeated when the other side is away for a moment.
         """
-        headers = {**request.pop("headers", {}), **self._context()}
-        safe = method != "POST" or any(name.lower() == "idempotency-key" for name in headers)
-        name = f"{method} {self._api.name}"
-        with tracing.span(
-            self._caller, name, SpanKind.CLIENT, attributes={"peer.service": self._api.name, "url.path": path}
-        ):
+        if unknown := (query or {}).keys() - set(operation.query):
+            raise TypeError(f"{operation.method} {operation.path} declares no query {', '.join(unknown)}")
+        sent = {**(headers or {}), **self._context()}
+        request: dict[str, Any] = {"params": query}
+        if body is not None:
+            sent["content-type"] = "application/json"
+            request["content"] = body.model_dump_json()
+        url = operation.path.format(**{name: quote(str(value), safe="") for name, value in path.items()})
+        safe = operation.method != "POST" or any(name.lower() == "idempotency-key" for name in sent)
+        name = f"{operation.method} {self._api.name}"
+        attributes = {"peer.service": self._api.name, "url.template": operation.path}
+        with tracing.span(self._caller, name, SpanKind.CLIENT, attributes=attributes):
             if (parent := tracing.traceparent()) is not None:
-                headers["traceparent"] = parent
+                sent["traceparent"] = parent
             try:
                 async for attempt in stamina.retry_context(
                     on=_Retriable, attempts=3, wait_initial=0.05, wait_max=0.5, timeout=None
                 ):
                     with attempt:
-                        answer = await self._once(method, path, headers, safe, request)
+                        answer = await self._attempt(operation.method, url, sent, safe, request)
             except _Retriable as error:
                 raise Unavailable(f"The {self._api.name} service is away.", retry_after=1) from error
-        if into is not None:
-            return TypeAdapter(into).validate_json(answer.content)
-        return answer.json() if answer.content else None
+        return operation.read(answer.content)
 
-    async def _once(
+    async def _attempt(
         self, method: str, path: str, headers: dict[str, str], safe: bool, request: dict[str, Any]
     ) -> httpx.Response:
         seconds = 5.0 if (until := deadline.get()) is None else until - time.monotonic()
@@ -83,7 +87,7 @@ class ServiceClient:
         headers[DEADLINE_HEADER] = str(int(seconds * 1000))
         try:
             urls = await self._discovery.resolve(self._api.name)
-            url = urls[next(self._turn) % len(urls)]
+            url = urls[next(self._round_robin) % len(urls)]
             answer = await self._http.request(method, url + path, headers=headers, timeout=seconds, **request)
         except (httpx.ConnectError, NotDiscovered) as error:
             raise _Retriable from error
@@ -92,7 +96,7 @@ class ServiceClient:
         except httpx.TransportError as error:
             if safe:
                 raise _Retriable from error
-            raise Unavailable(f"The {self._api.name} service broke off.") from error
+            raise Unavailable(f"The {self._api.name} service closed the connection.") from error
         if answer.status_code == 503 and safe:
             raise _Retriable
         if answer.status_code >= 400:
@@ -113,7 +117,7 @@ class ServiceClient:
         return f"Bearer {token}"
 
 
-_KINDS = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 504: TimedOut}
+_PROBLEMS = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 504: TimedOut}
 
 
 def _problem(answer: httpx.Response) -> Problem:
@@ -122,12 +126,12 @@ def _problem(answer: httpx.Response) -> Problem:
         others = {
             name: value for name, value in body.items() if name not in ("type", "title", "status", "code", "detail")
         }
-        problem = _KINDS.get(answer.status_code, Problem)(
+        problem = _PROBLEMS.get(answer.status_code, Problem)(
             body["detail"],
             retry_after=int(after) if (after := answer.headers.get("retry-after", "")).isdigit() else None,
             **others,
         )
         problem.status, problem.code = answer.status_code, body["code"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Unavailable("Another part gave an answer that makes no sense.")
+        return Unavailable("Another service gave an answer that is not a problem.")
     return problem if problem.status < 500 or problem.status in (503, 504) else Unavailable()

@@ -1,25 +1,7 @@
-"""Who serves what: the APIs of the system by name and layer, and where their instances live."""
+"""Service discovery: the addresses of the live instances of a service."""
 
 import os
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
-
-
-class Layer(IntEnum):
-    """Calls and commands go down, events go up."""
-
-    SYSTEM = 1
-    PROCESS = 2
-    EXPERIENCE = 3
-
-
-@dataclass(frozen=True)
-class Api:
-    """A service as others know it. The right to call it is the right to import its contract."""
-
-    name: str
-    layer: Layer
 
 
 class NotDiscovered(Exception):

@@ -6,7 +6,7 @@ leave in the same transaction, through the outbox.
 
 from chassis.database.errors import RETRYABLE, TRANSIENT, is_transient
 from chassis.database.loading import Rows, rows
-from chassis.database.tables import Table, Timestamptz, new_id
+from chassis.database.tables import Schema, Table, Timestamptz, new_id
 from chassis.database.unit_of_work import Causation, UnitOfWork
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "TRANSIENT",
     "Causation",
     "Rows",
+    "Schema",
     "Table",
     "Timestamptz",
     "UnitOfWork",

@@ -1,14 +1,14 @@
-"""Which failures of the database pass: those to wait out, and those to try again at once."""
+"""Which errors of the database pass by themselves: those to wait out, and those to retry at once."""
 
 import asyncpg
 
-# The database or the way to it is away: the same work may succeed later.
+# The database, or the way to it, does not work now: the same transaction may succeed later.
 TRANSIENT = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the connection was cut in the middle of something
+    asyncpg.InternalClientError,  # the connection was cut in the middle of an operation
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
@@ -17,11 +17,11 @@ TRANSIENT = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.UndefinedTableError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # it does not accept connections now
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the server does not accept connections now
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to take over
 )
 
-# Somebody else was in the way: the same work may succeed at once.
+# Another transaction was in the way: the same transaction may succeed at once.
 RETRYABLE = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -32,5 +32,5 @@ RETRYABLE = (
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the database is away. A value it cannot take is an InterfaceError too, and no reason to wait."""
+    """Whether to wait for the database. A value that it cannot take is an InterfaceError too, and no reason to wait."""
     return isinstance(error, TRANSIENT) and not isinstance(error, (ValueError, *RETRYABLE))

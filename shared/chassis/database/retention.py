@@ -1,19 +1,17 @@
-"""What grows forever unless somebody takes it away: inbox, answers kept for idempotency, published messages."""
+"""Retention: old rows of the inbox, of idempotency keys and of published messages are deleted.
 
-import asyncio
-import logging
+Published messages stand in a partition for each day, so that a day goes by dropping a table.
+"""
+
 from datetime import timedelta
+from typing import Any
 
 from chassis.brokers.port import RETENTION
-from chassis.database.errors import RETRYABLE, is_transient
 from chassis.database.pool import Database
 from chassis.database.unit_of_work import UnitOfWork
-from chassis.resilience.backoff import wait_for_any
 
-logger = logging.getLogger(__name__)
-EVERY_SECONDS = 3600
 CHUNK = 5000
-INBOX_DAYS = RETENTION.days + 1  # a group may be set back as far as the broker remembers
+INBOX_DAYS = RETENTION.days + 1  # a group may be rewound as far as the broker keeps messages
 ANSWERS_HOURS = 24
 HISTORY_DAYS = 7
 
@@ -23,31 +21,19 @@ _old = {
 }
 
 
-async def prune_hourly(database: Database, stop: asyncio.Event) -> None:
-    """Now and every hour until the service stops."""
-    while not stop.is_set():
-        try:
-            await prune(database)
-            await wait_for_any(EVERY_SECONDS, stop)
-        except Exception as error:
-            if not (is_transient(error) or isinstance(error, RETRYABLE)):
-                raise
-            await wait_for_any(60, stop)
-
-
-async def prune(database: Database) -> None:
+async def prune(database: Database[Any]) -> None:
     """Delete old rows in chunks, and keep a partition of published messages per day."""
     async with database.work() as work:
-        await _partitions(work)
+        await _keep_partitions(work)
     for table, old in _old.items():
-        gone = CHUNK
-        while gone == CHUNK:
+        deleted = CHUNK
+        while deleted == CHUNK:
             async with database.work() as work:
-                some = f"SELECT ctid FROM {table} WHERE {old} LIMIT {CHUNK}"
-                gone = len(await work.execute(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({some})) RETURNING 1"))
+                chunk = f"SELECT ctid FROM {table} WHERE {old} LIMIT {CHUNK}"
+                deleted = len(await work.execute(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({chunk})) RETURNING 1"))
 
 
-async def _partitions(work: UnitOfWork) -> None:
+async def _keep_partitions(work: UnitOfWork[Any]) -> None:
     await work.execute("SELECT pg_advisory_xact_lock(11)")
     names = [
         row["name"]
@@ -55,7 +41,7 @@ async def _partitions(work: UnitOfWork) -> None:
             "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'outbox_history'::regclass"
         )
     ]
-    for ahead in (1, 2):  # today's rows are in yesterday's making, or in the rest
+    for ahead in (1, 2):  # today's partition was made yesterday; if it was not, rows go to the default partition
         day = (work.now + timedelta(days=ahead)).date()
         name = f"outbox_history_{day:%Y%m%d}"
         if name not in names:

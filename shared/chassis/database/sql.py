@@ -11,7 +11,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from chassis.database.tables import DIALECT, Json, Table, mapping_of
 from chassis.message import Envelope
 
-SHARDS = 16  # a constant of the schema: rows carry their shard
+SHARDS = 16  # a constant of the schema: outbox rows carry their shard
 
 
 def shard_of(key: str) -> int:

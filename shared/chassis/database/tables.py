@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import DateTime
+from sqlalchemy import DateTime, MetaData
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.orm import class_mapper
+from sqlalchemy.orm import class_mapper, registry
 from sqlmodel import SQLModel
 
 T = TypeVar("T", bound="Table")
@@ -26,8 +28,20 @@ class Timestamptz(DateTime):
         super().__init__(timezone=timezone)
 
 
+@cache
+def registry_of(package: str) -> registry:
+    """The tables of one package. Two services of one process may both have a table `products`."""
+    return registry()
+
+
 class Table(SQLModel):
-    """A row. Each service makes its own base from it: `class Row(Table, registry=registry())`."""
+    """A row: `class Order(Table, table=True)`. The table belongs to the registry of its package."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if Table in cls.__bases__:
+            own = registry_of(cls.__module__.partition(".")[0])
+            cls._sa_registry, cls.metadata = own, own.metadata
 
     @classmethod
     def new(cls, **values: Any) -> Self:
@@ -71,6 +85,9 @@ class TableMapping:
     def identity(self, row: Table) -> tuple[Any, ...]:
         return tuple(row.__dict__[column] for column in self.key)
 
+    def key_of(self, values: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(values[column] for column in self.key)
+
     def values(self, row: Table) -> dict[str, Any]:
         return {column: row.__dict__[column] for column in self.columns}
 
@@ -84,6 +101,22 @@ class Json:
     @classmethod
     def of(cls, value: Any) -> "Json | None":
         return None if value is None else cls(value)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables that a service declares, and the folder of the migrations that make them."""
+
+    metadata: MetaData
+    migrations: Path
+
+    @classmethod
+    def of(cls, package: str) -> "Schema":
+        """Of a package: its tables, and the folder `migrations` beside it."""
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        return cls(registry_of(package).metadata, Path(spec.origin).parent.parent / "migrations")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Deadlines: which columns of moments a service declares, and what is done when one has passed."""
+"""Deadlines: which columns of moments a service declares, and what is done when a moment has passed."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from chassis.database.tables import Table
 
 @dataclass(frozen=True)
 class Deadline:
-    """A column of moments and what is done with rows whose moment has passed."""
+    """A column of moments, and what is done with rows whose moment has passed."""
 
     table: type[Table]
     column: str
@@ -22,10 +22,12 @@ class Deadline:
 
 
 class Deadlines:
-    """`due = Due()`, then `@due(Order.deadline)` over a plain function of row and work, which must move the moment on.
+    """`deadlines = Deadlines()`, then `@deadlines(Order.deadline)` over a function of the row and the work.
 
-    With `call=` the row is first leased and committed, then `call(row, runtime)` is awaited outside any transaction,
-    then the function gets row, outcome and work in a second one. A call that raises is made again after the lease.
+    The function must move the moment on or set it to None. With `call=` the outside world is called under a lease: the
+    row's moment is moved on by `lease_seconds` and committed, then `call(row, runtime)` is awaited outside of any
+    transaction, then the function gets row, outcome and work in a second transaction. A call that raises is repeated
+    after the lease. Term: Gray and Cheriton, *Leases* (1989).
     """
 
     def __init__(self) -> None:

@@ -1,13 +1,15 @@
-"""The consumer: a batch of messages is one transaction with their inbox rows, acknowledged after the commit.
+"""The consumer: handles messages in batches, each batch in one transaction with its inbox rows.
 
-Transient trouble makes it wait and go on where it was. When a batch fails it goes one by one; what conflicts is
-retried, what still fails is poison and parked with its key, and later messages of that key wait behind it.
+A batch is acknowledged after the commit. During an outage the consumer waits and then goes on with the same batch. When
+a batch fails, its messages are handled one by one: conflicts are retried, and a message that still fails is poison and
+becomes a dead letter. Later messages of its key wait behind it. Pattern: *Idempotent Receiver* (Hohpe and Woolf).
 """
 
 import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from opentelemetry.trace import SpanKind
@@ -22,36 +24,36 @@ from chassis.database.unit_of_work import UnitOfWork
 from chassis.message import Envelope, Message
 from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.subscriptions import Subscriptions
-from chassis.resilience.backoff import Backoff, run_until, wait_for_any
+from chassis.resilience.backoff import Backoff, run_until
 from chassis.telemetry import metrics, tracing
 from chassis.telemetry.outage import Outage
 
 logger = logging.getLogger(__name__)
 TRIES = 5
-LAG_SECONDS = 15
 
 _record = """
-WITH parked AS (
-    SELECT key FROM parked_keys WHERE consumer_group = $1 AND key = ANY($3::text[]) FOR SHARE
+WITH blocked AS (
+    SELECT key FROM dead_letter_keys WHERE consumer_group = $1 AND key = ANY($3::text[]) FOR SHARE
 ), fresh AS (
     INSERT INTO inbox (consumer_group, id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING id
 )
-SELECT (SELECT array_agg(id) FROM fresh) AS fresh, (SELECT array_agg(key) FROM parked) AS parked
+SELECT (SELECT array_agg(id) FROM fresh) AS fresh, (SELECT array_agg(key) FROM blocked) AS blocked
 """
 
 
 class Unreadable(Exception):
-    """The message is not what its type promises."""
+    """The body of a message does not fit the contract of its type."""
 
 
 class Consumer:
-    """Handles the messages a service subscribes to, as the group of the service's name."""
+    """Handles the messages that a service subscribes to, in the group of the service's name."""
 
-    def __init__(self, database: Database, broker: Broker, subscriptions: Subscriptions, batch: int) -> None:
+    def __init__(self, database: Database[Any], broker: Broker, subscriptions: Subscriptions, batch: int) -> None:
         self.outage = Outage("the broker or the database of the consumer", logger, "not subscribed yet")
-        self.parking = DeadLetterQueue(database, self._handle_again)
+        self.dead_letters = DeadLetterQueue(database, self._handle_again)
         self._database, self._broker, self._on = database, broker, subscriptions
         self._group, self._limit = database.service, batch
+        self._outage_by_lag = False
 
     async def run(self, stop: asyncio.Event) -> None:
         backoff = Backoff()
@@ -79,7 +81,7 @@ class Consumer:
                 return
             handled = await run_until(subscription.lost, self._handle_until_done(batch, stop, backoff))
             if handled is None:
-                logger.warning("a batch took too long, and was undone: its messages go to another consumer")
+                logger.warning("a batch took too long and was rolled back: its messages go to another consumer")
             elif not handled:
                 return
             else:
@@ -88,7 +90,7 @@ class Consumer:
                 backoff.reset()
 
     async def _handle_until_done(self, batch: Sequence[Envelope], stop: asyncio.Event, backoff: Backoff) -> bool:
-        """Wait while the database is away. False: it was still away when the service was to stop."""
+        """Handle the batch, waiting while the database is away. False: the service stops and the batch is not done."""
         while True:
             try:
                 await self.handle(batch)
@@ -101,24 +103,21 @@ class Consumer:
                 if stop.is_set():
                     return False
 
-    async def measure(self, stop: asyncio.Event) -> None:
-        """Ask for the lag now and then. A consumer that waits for messages learns from it that the broker is away."""
-        away_for_me = False
-        while not stop.is_set():
-            await wait_for_any(LAG_SECONDS, stop)
-            try:
-                for topic, count in (await run_until(stop, self.lag()) or {}).items():
-                    metrics.lag.labels(self._group, topic).set(count)
-                if away_for_me:
-                    self.outage.end()
-                away_for_me = False
-            except BrokerUnavailable as error:
-                if self.outage.reason is None:
-                    self.outage.begin(error)
-                    away_for_me = True
+    async def measure_lag(self) -> None:
+        """Set the metric. A consumer that waits for messages learns here that the broker is away."""
+        try:
+            for topic, count in (await self.lag()).items():
+                metrics.lag.labels(self._group, topic).set(count)
+            if self._outage_by_lag:
+                self.outage.end()
+            self._outage_by_lag = False
+        except BrokerUnavailable as error:
+            if self.outage.reason is None:
+                self.outage.begin(error)
+                self._outage_by_lag = True
 
     async def handle(self, batch: Sequence[Envelope]) -> None:
-        """Apply a batch, each message once. Raises only when the database is away; nothing is lost then."""
+        """Apply a batch, each message once. Raises only while the database is away; nothing is lost then."""
         wanted = [envelope for envelope in batch if not envelope.type or envelope.type in self._on.by_type]
         for envelope in batch:
             if envelope.type and envelope.type not in self._on.by_type:
@@ -143,27 +142,27 @@ class Consumer:
                 if is_transient(error):
                     raise
                 if not isinstance(error, RETRYABLE) or attempt == TRIES:
-                    return await self._park(envelope, error)
+                    return await self._dead_letter(envelope, error)
                 await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1))
 
     async def _apply(self, envelopes: Sequence[Envelope]) -> None:
         async with self._database.work() as work:
-            fresh, parked = await self._record(work, envelopes)
-            mine: list[tuple[Envelope, Message]] = []
+            fresh, blocked = await self._record(work, envelopes)
+            ready: list[tuple[Envelope, Message]] = []
             for envelope in envelopes:
                 if envelope.id not in fresh:
                     metrics.duplicates.labels(self._group).inc()
-                elif envelope.key in parked:
-                    await self.parking.keep(work, envelope, "waits behind an earlier message of its key")
+                elif envelope.key in blocked:
+                    await self.dead_letters.add(work, envelope, "waits behind an earlier message of its key")
                 else:
-                    mine.append((envelope, self._read(envelope)))
+                    ready.append((envelope, self._read(envelope)))
                 fresh.discard(envelope.id)
-            await self.run_handlers(work, mine)
+            await self.run_handlers(work, ready)
 
-    async def _record(self, work: UnitOfWork, envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
+    async def _record(self, work: UnitOfWork[Any], envelopes: Sequence[Envelope]) -> tuple[set[UUID], set[str]]:
         ids, keys = [envelope.id for envelope in envelopes], sorted({envelope.key for envelope in envelopes})
         (row,) = await work.execute(_record, self._group, ids, keys)
-        return set(row["fresh"] or ()), set(row["parked"] or ())
+        return set(row["fresh"] or ()), set(row["blocked"] or ())
 
     def _read(self, envelope: Envelope) -> Message:
         if not envelope.type:
@@ -173,11 +172,11 @@ class Consumer:
         except ValidationError as error:
             raise Unreadable(f"{error.error_count()} fields do not fit: {error.errors(include_url=False)}") from error
 
-    async def _handle_again(self, work: UnitOfWork, envelope: Envelope) -> None:
+    async def _handle_again(self, work: UnitOfWork[Any], envelope: Envelope) -> None:
         await self.run_handlers(work, [(envelope, self._read(envelope))])
 
-    async def run_handlers(self, work: UnitOfWork, messages: Sequence[tuple[Envelope, Message]]) -> None:
-        """Load what all the messages need, then handle them one after another."""
+    async def run_handlers(self, work: UnitOfWork[Any], messages: Sequence[tuple[Envelope, Message]]) -> None:
+        """Load the rows that all the messages need, then handle one message after the other."""
         by_type = self._on.by_type
         await load_rows(work, [(message, by_type[envelope.type].needs) for envelope, message in messages])
         for envelope, message in messages:
@@ -193,14 +192,14 @@ class Consumer:
                 by_type[envelope.type].handler(message, work)
             metrics.handled.labels(self._group, envelope.type).inc()
 
-    async def _park(self, envelope: Envelope, error: Exception) -> None:
+    async def _dead_letter(self, envelope: Envelope, error: Exception) -> None:
         logger.error(
-            "a message is parked",
+            "a message became a dead letter",
             extra={"type": envelope.type, "key": envelope.key, "message_id": str(envelope.id)},
             exc_info=error,
         )
-        metrics.parked.labels(self._group, envelope.type).inc()
+        metrics.dead_lettered.labels(self._group, envelope.type).inc()
         async with self._database.work() as work:
             fresh, _ = await self._record(work, [envelope])
             if fresh:
-                await self.parking.keep(work, envelope, repr(error))
+                await self.dead_letters.add(work, envelope, repr(error))

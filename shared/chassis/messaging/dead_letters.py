@@ -1,4 +1,8 @@
-"""Parked messages: poison waits here with the later messages of its key, until an operator replays or drops it."""
+"""The dead letter queue: messages that cannot be handled wait here, with the later messages of their key.
+
+An operator replays or drops them. Term: Hohpe and Woolf, *Enterprise Integration Patterns*, *Dead Letter Channel*; that
+later messages of the key wait as well, in order, is this system's own.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -10,68 +14,71 @@ from chassis.database.sql import OUTBOX_COLUMNS
 from chassis.database.unit_of_work import UnitOfWork
 from chassis.errors import NotFound, Problem
 from chassis.message import Envelope
-from chassis.messaging.message_log import as_json
-
-PAGE_LIMIT = 1000  # messages in one answer
+from chassis.messaging.message_log import PAGE_LIMIT, as_json
 
 _columns = [column for column in OUTBOX_COLUMNS if column != "shard"]
 _listed = ", ".join(_columns)
-_hold_key = "INSERT INTO parked_keys (consumer_group, key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-_keep = f"""
-INSERT INTO parked_messages (consumer_group, reason, {_listed})
+_block_key = "INSERT INTO dead_letter_keys (consumer_group, key) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_insert = f"""
+INSERT INTO dead_letters (consumer_group, reason, {_listed})
 VALUES ($1, $2, {", ".join(f"${number}" for number in range(3, len(_columns) + 3))})
 """
-_parked = f"""
-SELECT position, {_listed}, reason, parked_at FROM parked_messages
+_list = f"""
+SELECT position, {_listed}, reason, dead_lettered_at FROM dead_letters
 WHERE consumer_group = $1 AND position > $2 AND ($3::text IS NULL OR $3 IN (key, id::text))
 ORDER BY position LIMIT {PAGE_LIMIT}
 """
-# Until this lock is gone no batch can park one more message of the key, nor handle one past those that are parked: it
-# holds the row FOR SHARE. Between two messages of a replay it may park more, which are then the last.
-_lock_key = "SELECT key FROM parked_keys WHERE consumer_group = $1 AND key = $2 FOR UPDATE"
+# A batch holds the rows of its blocked keys FOR SHARE. So while this lock lasts, no batch can add a message of the key
+# to the queue, nor handle a later message of the key. Between two messages of a replay a batch may add more; these are
+# then the last of the key.
+_lock_key = "SELECT key FROM dead_letter_keys WHERE consumer_group = $1 AND key = $2 FOR UPDATE"
 _take_first = f"""
-DELETE FROM parked_messages WHERE position = (
-    SELECT min(position) FROM parked_messages WHERE consumer_group = $1 AND key = $2
-) RETURNING position, {_listed}, reason, parked_at
+DELETE FROM dead_letters WHERE position = (
+    SELECT min(position) FROM dead_letters WHERE consumer_group = $1 AND key = $2
+) RETURNING position, {_listed}, reason, dead_lettered_at
 """
-_free_key = """
-DELETE FROM parked_keys k WHERE consumer_group = $1 AND key = $2 AND NOT EXISTS
-(SELECT FROM parked_messages m WHERE m.consumer_group = k.consumer_group AND m.key = k.key)
+_unblock_key = """
+DELETE FROM dead_letter_keys k WHERE consumer_group = $1 AND key = $2 AND NOT EXISTS
+(SELECT FROM dead_letters m WHERE m.consumer_group = k.consumer_group AND m.key = k.key)
 """
 
 
 class DeadLetterNotFound(NotFound):
-    code, detail = "nothing_parked", "No message is parked under this key."
+    """No message waits under this key: it was replayed or dropped, or the key is wrong. List the dead letters."""
+
+    code, detail = "dead_letter_not_found", "No dead letter waits under this key."
 
 
 class ReplayFailed(Problem):
-    """A parked message was tried again and stays parked."""
+    """A dead letter was tried again, failed again and stays. Remove the cause that the detail names, then replay."""
 
-    status, code = 409, "still_fails"
+    status, code, detail = 409, "replay_failed", "The dead letter could not be handled and stays in the queue."
 
 
 class NotFirstDeadLetter(Problem):
-    status, code, detail = 409, "not_first", "Another message of this key is the first now; look again."
+    """Another message of the key is the first one now. List the dead letters of the key again."""
+
+    status, code, detail = 409, "not_first_dead_letter", "Another message of this key is the first one now."
 
 
 class DeadLetterQueue:
-    """The parked messages of a service. `handle` is what its consumer does with a message, inside the transaction."""
+    """The dead letters of a service. `handle` is what its consumer does with a message, inside the transaction."""
 
-    def __init__(self, database: Database, handle: Callable[[UnitOfWork, Envelope], Awaitable[None]]) -> None:
+    def __init__(self, database: Database[Any], handle: Callable[[UnitOfWork[Any], Envelope], Awaitable[None]]) -> None:
         self._database, self._group, self._handle = database, database.service, handle
 
-    async def keep(self, work: UnitOfWork, envelope: Envelope, reason: str) -> None:
-        """Park a message whose inbox row this work has written. Its key is parked until nothing of it waits."""
-        await work.execute(_hold_key, self._group, envelope.key)
-        await work.execute(_keep, self._group, reason, *(getattr(envelope, column) for column in _columns))
+    async def add(self, work: UnitOfWork[Any], envelope: Envelope, reason: str) -> None:
+        """Add a message whose inbox row this work has written. Its key is blocked until none of its messages waits."""
+        await work.execute(_block_key, self._group, envelope.key)
+        await work.execute(_insert, self._group, reason, *(getattr(envelope, column) for column in _columns))
 
-    async def parked(self, about: str | None = None, after: int = 0) -> list[dict[str, Any]]:
-        """Parked messages, oldest first: all, or those with this key or id. The next page is after a position."""
+    async def list_dead_letters(self, about: str | None = None, after: int = 0) -> list[dict[str, Any]]:
+        """Dead letters, oldest first: all, or those with this key or id. The next page is after a position."""
         async with self._database.work() as work:
-            return [as_json(row) for row in await work.read(_parked, self._group, after, about)]
+            return [as_json(row) for row in await work.read(_list, self._group, after, about)]
 
     async def replay(self, key: str) -> int:
-        """Handle the parked messages of a key in order, each in its own transaction. Stops at one that still fails."""
+        """Handle the dead letters of a key in order, each in its own transaction. Stops at one that still fails."""
         replayed = 0
         try:
             while await self._replay_first(key):
@@ -86,28 +93,28 @@ class DeadLetterQueue:
 
     async def _replay_first(self, key: str) -> bool:
         async with self._database.work() as work:
-            first = await self._take(work, key)
+            first = await self._take_first(work, key)
             if first is not None:
                 await self._handle(work, Envelope(**{name: first[name] for name in _columns}))
             return first is not None
 
     async def drop(self, key: str, id: UUID | None = None) -> dict[str, Any]:
-        """Take the first parked message of a key away for good and return it; what waits behind it can be replayed.
+        """Delete the first dead letter of a key and return it. The messages behind it can be replayed then.
 
         With an id it is dropped only if it is that one, so that two operators do not drop two.
         """
         async with self._database.work() as work:
-            first = await self._take(work, key)
+            first = await self._take_first(work, key)
             if first is None:
                 raise DeadLetterNotFound()
             if id is not None and first["id"] != id:
                 raise NotFirstDeadLetter()
             return as_json(first)
 
-    async def _take(self, work: UnitOfWork, key: str) -> Mapping[str, Any] | None:
-        """The first of a key, gone with the commit; the key is free again when it was the last."""
+    async def _take_first(self, work: UnitOfWork[Any], key: str) -> Mapping[str, Any] | None:
+        """The first dead letter of a key, deleted with the commit. The key is free again when it was the last."""
         if not await work.execute(_lock_key, self._group, key):
             return None
         taken = await work.execute(_take_first, self._group, key)
-        await work.execute(_free_key, self._group, key)
+        await work.execute(_unblock_key, self._group, key)
         return taken[0] if taken else None

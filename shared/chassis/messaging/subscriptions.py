@@ -10,12 +10,12 @@ from chassis.database.unit_of_work import UnitOfWork
 from chassis.message import Message
 
 M = TypeVar("M", bound=Message)
-Handler = Callable[[M, UnitOfWork], None]
+Handler = Callable[[M, UnitOfWork[Any]], None]
 
 
 @dataclass(frozen=True)
 class MessageHandler:
-    """One type of message, its handler, and what is to be loaded for it."""
+    """One type of message, its handler, and the rows to load for it."""
 
     type: type[Message]
     handler: Handler[Any]
@@ -23,10 +23,12 @@ class MessageHandler:
 
 
 class Subscriptions:
-    """`on = Subscriptions()`, then `@on(StockReserved, needs=…)` over a plain function of message and work."""
+    """`on = Subscriptions()`, then `@on(StockReserved, needs=…)` over a plain function of message and work.
+
+    `start` says where the service begins to read when it is new.
+    """
 
     def __init__(self, start: StartPosition = StartPosition.BEGINNING) -> None:
-        """`start`: where the service begins to read when it is new."""
         self.start = start
         self.by_type: dict[str, MessageHandler] = {}
 

@@ -4,29 +4,28 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine
 from contextlib import nullcontext
 from functools import cache, partial
-from typing import Any
+from typing import Any, Generic
 
 import httpx
 import uvicorn
 
 from chassis.brokers.kafka import KafkaBroker
 from chassis.brokers.memory import MemoryBroker
-from chassis.brokers.port import Broker, BrokerUnavailable
+from chassis.brokers.port import Broker
 from chassis.calls.discovery import Discovery, DnsDiscovery, StaticDiscovery
 from chassis.config import Settings
 from chassis.database.errors import is_transient
 from chassis.database.pool import Database
-from chassis.database.retention import prune_hourly
+from chassis.database.unit_of_work import S
 from chassis.jobs.sweeper import DeadlineSweeper
 from chassis.jobs.tasks import InProcessExecutor, TaskExecutor
-from chassis.message import announced_topics
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.relay import Relay
 from chassis.process.migrate import migrate
 from chassis.process.operations import operations
+from chassis.process.parts import parts_of
 from chassis.resilience.backoff import Backoff
 from chassis.service import Runtime, Service
 from chassis.telemetry import logs, tracing
@@ -44,39 +43,37 @@ def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class Server(uvicorn.Server):
+class UvicornServer(uvicorn.Server):
     """uvicorn without its signal handlers: the process has its own."""
 
     def capture_signals(self) -> Any:
         return nullcontext()
 
 
-class Instance:
+class Instance(Generic[S]):
     """What runs of a service in this process."""
 
-    def __init__(self, service: Service, settings: Settings, broker: Broker | None = None) -> None:
+    def __init__(self, service: Service, settings: S, broker: Broker | None = None) -> None:
         self.service, self.settings = service, settings
         self.database = Database(service.name, settings)
         self.broker = broker or connect_broker(service, settings)
         discovery: Discovery = StaticDiscovery() if settings.discovery == "static" else DnsDiscovery(settings.port)
         self.runtime = Runtime(service, settings, self.database, discovery, httpx.AsyncClient(verify=_trusted()))
         self.stop = self.runtime.stop
-        for table, tell in service.after_commit.items():
-            self.database.watch(table, partial(tell, self.runtime))
+        for table, watcher in service.after_commit.items():
+            self.database.watch(table, partial(watcher, self.runtime))
         self.consumer = Consumer(self.database, self.broker, service.subscriptions, settings.consumer_batch)
-        self.sweepers = [DeadlineSweeper(self.database, entry, self.runtime) for entry in service.deadlines.entries]
-        self.tasks = self._performer()
-        self.database.tasks, self.database.wake = service.tasks.bodies, self.tasks.wake
+        self.sweepers = [DeadlineSweeper(self.database, it, self.runtime) for it in service.deadlines.entries]
+        self.tasks = self._task_executor()
+        self.database.tasks, self.database.wake_tasks = service.tasks.by_name.values(), self.tasks.wake
         self.relay: Relay | None = None
-        self._schema = Outage("the database to migrate", logger, "not migrated yet")
-        self._topics = Outage("the broker that is to have the topics", logger)
-        self._relay_stop = asyncio.Event()
+        self._schema_outage = Outage("the database to migrate", logger, "not migrated yet")
 
-    def _performer(self) -> TaskExecutor:
-        """With the memory broker one process does everything, and needs no queue for it. Nor do those without tasks."""
-        if self.settings.broker == "memory" or not self.service.tasks.bodies:
+    def _task_executor(self) -> TaskExecutor:
+        """With the memory broker one process does everything and needs no queue. Nor does a service without tasks."""
+        if self.settings.broker == "memory" or not self.service.tasks.by_name:
             return InProcessExecutor(self.service.tasks, self.runtime)
-        from chassis.jobs.celery import CeleryExecutor  # 30 MB, for those who have tasks
+        from chassis.jobs.celery import CeleryExecutor  # 30 MB, only for services with tasks
 
         return CeleryExecutor(self.service.tasks, self.runtime)
 
@@ -85,25 +82,17 @@ class Instance:
         logs.service_name.set(self.service.name)
         settings = self.settings
         tracing.configure(self.service.name, settings.otel_exporter_otlp_endpoint, settings.trace_ratio)
-        outages = {}
-        if role in ("migrate", "all"):
-            outages["schema"] = self._schema
-        if role in ("consumer", "all") and self.service.subscriptions.by_type:
-            outages["consumer"] = self.consumer.outage
         if role in ("relay", "all"):
             self.relay = Relay(self.database, self.broker, settings.outbox_history)
-            outages["relay"] = self.relay.outage
-        if role == "worker":  # in `all` requests are answered without it
-            outages["worker"] = self.tasks.outage
-        app = application(self.runtime, operations(self.runtime, self.consumer, outages, self.stop))
+        app = application(self.runtime, operations(self.runtime, self.consumer, self._outages(role), self.stop))
         listener = socket.create_server((settings.host, settings.port))
         try:
-            async with asyncio.TaskGroup() as parts:
-                serving = parts.create_task(self._serve(Server(_uvicorn(app)), listener))
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(self._serve(UvicornServer(_uvicorn_config(app)), listener))
                 if role in ("all", "migrate"):
                     await self._migrate()
                 if role != "migrate":
-                    await self._run_parts(parts, role, serving)
+                    await self._run_parts(group, role, serving)
                 self.stop.set()
         finally:
             await self.runtime.close()
@@ -111,80 +100,77 @@ class Instance:
             await self.database.close()
             tracing.flush(self.service.name)
 
-    async def _run_parts(self, parts: asyncio.TaskGroup, role: str, serving: asyncio.Task[None]) -> None:
-        """Publishing ends last, so that what the others committed leaves in this life."""
-        working: list[Coroutine[Any, Any, None]] = []
-        if role in ("consumer", "relay", "all"):
-            working.append(self._prepare())
-        if role in ("consumer", "all"):
-            if self.service.subscriptions.by_type:
-                working += [self.consumer.run(self.stop), self.consumer.measure(self.stop)]
-            working += [sweeper.run(self.stop) for sweeper in self.sweepers]
-            working.append(prune_hourly(self.database, self.stop))
-        if role in ("worker", "all"):
-            working.append(self.tasks.work(self.stop))
-        if role in ("beat", "all"):
-            working.append(self.tasks.beat(self.stop))
-        tasks = [serving, *(parts.create_task(work) for work in working)]
-        relaying = parts.create_task(self.relay.run(self._relay_stop)) if self.relay else None
-        await self.stop.wait()
-        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-        for task in late:
-            task.cancel()
-        self._relay_stop.set()
-        if relaying is not None:
-            await asyncio.wait([relaying], timeout=1)
-            relaying.cancel()
+    def _outages(self, role: str) -> dict[str, Outage]:
+        """The outages that make an instance of this role not ready."""
+        outages = {}
+        if role in ("migrate", "all"):
+            outages["schema"] = self._schema_outage
+        if role in ("consumer", "all") and self.service.subscriptions.by_type:
+            outages["consumer"] = self.consumer.outage
+        if self.relay is not None:
+            outages["relay"] = self.relay.outage
+        if role == "worker":  # an instance of `all` answers requests without it
+            outages["worker"] = self.tasks.outage
+        return outages
 
-    async def _serve(self, server: Server, listener: socket.socket) -> None:
+    async def _run_parts(self, group: asyncio.TaskGroup, role: str, serving: asyncio.Task[None]) -> None:
+        """Parts that publish stop last, so that the messages that the others committed leave before the end."""
+        stop_publishing, working, publishing = asyncio.Event(), [serving], []
+        for part in parts_of(self, role):
+            if part.publishes:
+                publishing.append(group.create_task(part.run(stop_publishing), name=part.name))
+            else:
+                working.append(group.create_task(part.run(self.stop), name=part.name))
+        await self.stop.wait()
+        await _end(working, STOP_SECONDS)
+        stop_publishing.set()
+        await _end(publishing, 1)
+
+    async def _serve(self, server: UvicornServer, listener: socket.socket) -> None:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await self.stop.wait()
         server.should_exit = True
         await serving
-
-    async def _prepare(self) -> None:
-        """Topics that are not as the contracts want them end the process; a broker that is away is waited for."""
-        topics = announced_topics(self.service.name) | set(self.service.subscriptions.topics)
-        backoff = Backoff()
-        while not self.stop.is_set():
-            try:
-                await self.broker.prepare(sorted(topics))
-                return self._topics.end()
-            except BrokerUnavailable as error:
-                self._topics.begin(error)
-                await backoff.pause(self.stop)
 
     async def _migrate(self) -> None:
         backoff = Backoff()
         while not self.stop.is_set():
             try:
                 await migrate(self.service, self.settings.database_url)
-                return self._schema.end()
+                return self._schema_outage.end()
             except Exception as error:
-                if not _away(error):
+                if not _is_transient(error):
                     raise
-                self._schema.begin(error)
+                self._schema_outage.begin(error)
                 await backoff.pause(self.stop)
 
 
 def connect_broker(service: Service, settings: Settings) -> Broker:
-    """To the broker that the settings name. The memory broker is one for all that run in a process."""
+    """The broker that the settings name. The memory broker is one for all services that run in a process."""
     if settings.broker == "memory":
         return MemoryBroker()
     if settings.broker == "pulsar":
-        from chassis.brokers.pulsar import PulsarBroker  # brings a library that others need not load
+        from chassis.brokers.pulsar import PulsarBroker  # brings a library that other brokers do without
 
         return PulsarBroker(settings.pulsar_url, settings.pulsar_admin_url)
     servers, partitions, replicas = settings.kafka_bootstrap_servers, settings.kafka_partitions, settings.kafka_replicas
     return KafkaBroker(servers, service.name, partitions, replicas)
 
 
-def _away(error: BaseException | None) -> bool:
+async def _end(tasks: list[asyncio.Task[None]], seconds: float) -> None:
+    """Give tasks this time to end, then cancel them."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+
+
+def _is_transient(error: BaseException | None) -> bool:
     """SQLAlchemy wraps what asyncpg raised, twice."""
-    return error is not None and (is_transient(error) or _away(error.__cause__))
+    return error is not None and (is_transient(error) or _is_transient(error.__cause__))
 
 
-def _uvicorn(app: Any) -> uvicorn.Config:
+def _uvicorn_config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,

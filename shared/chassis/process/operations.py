@@ -1,4 +1,4 @@
-"""What operators ask of any service: is it well, what does it count, which messages went through it, which wait."""
+"""Routes for operators, the same in every service: health, metrics, messages, dead letters and lag."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,24 +22,26 @@ from chassis.web.dependencies import Operator
 BROKER_SECONDS = 5
 
 
-def operations(runtime: Runtime, consumer: Consumer, outages: Mapping[str, Outage], stop: asyncio.Event) -> APIRouter:
+def operations(
+    runtime: Runtime[Any], consumer: Consumer, outages: Mapping[str, Outage], stop: asyncio.Event
+) -> APIRouter:
     """The routes that every service has. They are not part of its API."""
     router = APIRouter(include_in_schema=False)
     _add_health(router, runtime, outages, stop)
-    _add_parked(router, consumer.parking)
-    archive = MessageLog(runtime.database)
-    _add_messages(router, archive, sorted(runtime.service.subscriptions.by_type))
-    _add_lag(router, archive, consumer)
+    _add_dead_letters(router, consumer.dead_letters)
+    log = MessageLog(runtime.database)
+    _add_messages(router, log, sorted(runtime.service.subscriptions.by_type))
+    _add_lag(router, log, consumer)
     return router
 
 
-def _add_health(router: APIRouter, runtime: Runtime, outages: Mapping[str, Outage], stop: asyncio.Event) -> None:
+def _add_health(router: APIRouter, runtime: Runtime[Any], outages: Mapping[str, Outage], stop: asyncio.Event) -> None:
     @router.get("/livez")
-    async def live() -> dict[str, bool]:
+    async def get_liveness() -> dict[str, bool]:
         return {"alive": True}
 
     @router.get("/readyz")
-    async def ready() -> JSONResponse:
+    async def get_readiness() -> JSONResponse:
         waiting_for = {what: outage.reason for what, outage in outages.items() if outage.reason}
         if stop.is_set():
             waiting_for["service"] = "stopping"
@@ -53,52 +55,52 @@ def _add_health(router: APIRouter, runtime: Runtime, outages: Mapping[str, Outag
         return JSONResponse({"ready": not waiting_for, "waiting_for": waiting_for}, 503 if waiting_for else 200)
 
     @router.get("/metrics")
-    async def measured() -> Response:
+    async def get_metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_parked(router: APIRouter, parking: DeadLetterQueue) -> None:
-    @router.get("/internal/parked")
-    async def parked(
+def _add_dead_letters(router: APIRouter, queue: DeadLetterQueue) -> None:
+    @router.get("/internal/dead-letters")
+    async def list_dead_letters(
         _: Operator, about: str | None = None, after: Annotated[int, Query(ge=0, lt=2**63)] = 0
     ) -> list[dict[str, Any]]:
-        return await parking.parked(about, after)
+        return await queue.list_dead_letters(about, after)
 
-    @router.post("/internal/parked/{key:path}/replay")
-    async def replay(key: str, _: Operator) -> dict[str, int]:
-        return {"replayed": await parking.replay(key)}
+    @router.post("/internal/dead-letters/{key:path}/replay")
+    async def replay_dead_letters(key: str, _: Operator) -> dict[str, int]:
+        return {"replayed": await queue.replay(key)}
 
-    @router.post("/internal/parked/{key:path}/drop")
-    async def drop(key: str, _: Operator, id: UUID | None = None) -> dict[str, Any]:
-        return await parking.drop(key, id)
+    @router.post("/internal/dead-letters/{key:path}/drop")
+    async def drop_dead_letter(key: str, _: Operator, id: UUID | None = None) -> dict[str, Any]:
+        return await queue.drop(key, id)
 
 
-def _add_messages(router: APIRouter, archive: MessageLog, subscribes: list[str]) -> None:
+def _add_messages(router: APIRouter, log: MessageLog, subscribes: list[str]) -> None:
     @router.get("/internal/messages")
-    async def about(
+    async def list_sent(
         _: Operator, key: str | None = None, correlation_id: Annotated[list[str] | None, Query(max_length=100)] = None
     ) -> list[dict[str, Any]]:
-        return await archive.about(key, correlation_id or [])
+        return await log.list_sent(key, correlation_id or [])
 
     @router.get("/internal/messages/published")
-    async def published(
+    async def list_published(
         _: Operator,
         after: datetime | None = None,
         key: str | None = None,
         type: str | None = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT,
     ) -> dict[str, Any]:
-        messages, next_after = await archive.published(after, key, type, limit)
+        messages, next_after = await log.list_published(after, key, type, limit)
         return {"messages": messages, "next_after": next_after}
 
     @router.post("/internal/messages/handled")
-    async def handled(ids: Annotated[list[UUID], Body(max_length=PAGE_LIMIT)], _: Operator) -> dict[str, Any]:
-        return {"subscribes": subscribes, "messages": await archive.handled(ids)}
+    async def list_handled(ids: Annotated[list[UUID], Body(max_length=PAGE_LIMIT)], _: Operator) -> dict[str, Any]:
+        return {"subscribes": subscribes, "messages": await log.list_handled(ids)}
 
 
-def _add_lag(router: APIRouter, archive: MessageLog, consumer: Consumer) -> None:
+def _add_lag(router: APIRouter, log: MessageLog, consumer: Consumer) -> None:
     @router.get("/internal/lag")
-    async def lag(_: Operator) -> dict[str, Any]:
+    async def get_lag(_: Operator) -> dict[str, Any]:
         """`topics` is None while the broker is away, and `outage` says why."""
         topics, outage = None, None
         try:
@@ -108,4 +110,4 @@ def _add_lag(router: APIRouter, archive: MessageLog, consumer: Consumer) -> None
             outage = f"no answer within {BROKER_SECONDS} s"
         except BrokerUnavailable as error:
             outage = repr(error)
-        return {"topics": topics, "outage": outage, "outbox": await archive.waiting()}
+        return {"topics": topics, "outage": outage, "outbox": await log.outbox_backlog()}

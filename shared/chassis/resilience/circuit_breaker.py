@@ -1,4 +1,7 @@
-"""When not to call somebody outside: a circuit breaker and a budget of retries, for each process its own."""
+"""When not to call a system outside: a circuit breaker and a retry budget, for each process its own.
+
+Source: Nygard, *Release It!*, *Circuit Breaker*.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +18,11 @@ class CallRejected(Exception):
 
 
 class CircuitBreaker:
-    """Around every call: `async with runtime.resource(Guard).call(retry=True)`. What is raised inside is a failure."""
+    """Around every call: `async with runtime.resource(CircuitBreaker).call(retry=True)`. An error inside is a failure.
+
+    After `breaker_failures` failures in a row the breaker opens, and no call is made for `breaker_seconds`; then one
+    call is let through (half open), and its outcome closes the breaker or opens it again.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._breakers = AsyncCircuitBreakerFactory(settings.breaker_failures, settings.breaker_seconds)
@@ -23,17 +30,17 @@ class CircuitBreaker:
 
     @asynccontextmanager
     async def call(self, *, retry: bool) -> AsyncIterator[None]:
-        """Raises PutOff while the breaker is open, or when a retry is not in the budget."""
+        """Raises CallRejected while the breaker is open, or when a retry is not in the budget."""
         breaker = await self._breakers.get_breaker("outside")
         if breaker.context.state != "opened" and retry and not self._budget.take():
-            raise CallRejected("the budget of retries is used up")
+            raise CallRejected("the retry budget is used up")
         try:
             async with breaker:
                 yield
         except OpenedState as opened:
-            opened.with_traceback(None)  # the breaker raises one and the same again and again, which would add up
+            opened.with_traceback(None)  # the breaker raises the same object each time; its traceback would grow
             raise CallRejected(str(opened)) from None
-        self._budget.pay_back()
+        self._budget.refill()
 
     async def close(self) -> None:
         """Nothing is open."""

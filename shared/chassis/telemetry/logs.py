@@ -1,4 +1,4 @@
-"""JSON lines with service and trace id, one a fact; repeated trouble is said once."""
+"""Logs: one JSON line for each fact, with the service and the trace id."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ from chassis.telemetry import tracing
 service_name: ContextVar[str] = ContextVar("service_name", default="-")
 
 
-def _where(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _add_context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event["service"] = service_name.get()
     if (trace_id := tracing.trace_id()) is not None:
         event["trace_id"] = trace_id
@@ -26,7 +26,7 @@ def configure(level: str, format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _where,
+        _add_context,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = (

@@ -25,7 +25,7 @@ def configure(service: str, endpoint: str, ratio: float) -> None:
         shutdown_on_exit=False,
     )
     if endpoint:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # 10 MB, rarely wanted
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # 10 MB, seldom needed
 
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1_000))
@@ -33,7 +33,7 @@ def configure(service: str, endpoint: str, ratio: float) -> None:
 
 
 def flush(service: str) -> None:
-    """Send what was not sent yet; called when a service stops."""
+    """Export the spans that are left; called when a service stops."""
     if service in _providers:
         del _tracers[service]
         _providers.pop(service).shutdown()
@@ -68,9 +68,9 @@ def span(
     links: Sequence[str | None] = (),
     attributes: Mapping[str, str] | None = None,
 ) -> Iterator[Span]:
-    """A span of this service below `parent` (a traceparent) or else below the running span.
+    """A span of this service below `parent` (a traceparent), or else below the running span.
 
-    Under a parent that is not sampled no span is made; the parent itself is passed on.
+    Below a parent that is not sampled no span is made; the parent itself is the context of further calls.
     """
     above = context_of(parent) or trace.get_current_span().get_span_context()
     tracer = _tracers.get(service)

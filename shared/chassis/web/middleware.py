@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,10 +14,10 @@ from chassis.telemetry import logs, metrics, tracing
 from chassis.web.problems import as_problem, response_to
 
 
-class Requests:
-    """Around every request: its trace, deadline, caller and size, its metrics, and what nobody else caught."""
+class RequestMiddleware:
+    """Sets what the request brings along for calls and logs, and turns every error into an answer."""
 
-    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+    def __init__(self, app: ASGIApp, runtime: Runtime[Any]) -> None:
         self._app, self._runtime = app, runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,50 +29,50 @@ class Requests:
         logs.service_name.set(service)
         client.authorization.set(headers.get("authorization"))
         client.request_id.set(headers.get("x-request-id"))
-        seconds = min(_milliseconds(headers.get(client.DEADLINE_HEADER)), settings.request_timeout_seconds)
+        seconds = min(_deadline_seconds(headers.get(client.DEADLINE_HEADER)), settings.request_timeout_seconds)
         client.deadline.set(started + seconds)
 
-        async def note_start(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
-                    limit.reschedule(None)  # it had to begin in time; it lasts as long as somebody reads
+                    limit.reschedule(None)  # a stream has to begin in time, and lasts as long as the client reads
             await send(message)
 
         name = f"{scope['method']} {scope['path']}"
         with tracing.span(service, name, SpanKind.SERVER, headers.get("traceparent")) as span:
             try:
-                limited = _Limited(receive, settings.max_body_bytes, headers.get("content-length", ""))
+                body = LimitedBody(receive, settings.max_body_bytes, headers.get("content-length", ""))
                 async with asyncio.timeout(seconds) as limit:
-                    await self._app(scope, limited, note_start)
+                    await self._app(scope, body.receive, send_and_note)
             except Exception as error:
                 if status:
                     raise
-                await response_to(as_problem(error))(scope, receive, note_start)
+                await response_to(as_problem(error))(scope, receive, send_and_note)
             span.set_attribute("http.response.status_code", status)
         route = getattr(scope.get("route"), "path", "-")
         metrics.requests.labels(service, scope["method"], route, status).observe(time.monotonic() - started)
 
 
-class _Limited:
-    """Receives a body up to a limit."""
+class LimitedBody:
+    """A request's body up to a limit in bytes: by its announced length, and by the bytes that arrive."""
 
     def __init__(self, receive: Receive, limit: int, announced: str) -> None:
         self._receive, self._limit = receive, limit
-        self._bytes = int(announced) if announced.isdigit() else 0
+        self._announced = int(announced) if announced.isdigit() else 0
+        self._received = 0
 
-    async def __call__(self) -> Message:
-        if self._bytes > self._limit:
+    async def receive(self) -> Message:
+        if self._announced > self._limit:
             raise BodyTooLarge()
         message = await self._receive()
-        if not self._bytes or self._bytes < 0:
-            self._bytes -= len(message.get("body", b""))
-            if -self._bytes > self._limit:
-                raise BodyTooLarge()
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            raise BodyTooLarge()
         return message
 
 
-def _milliseconds(header: str | None) -> float:
-    """As seconds; without the header, as long as we let it."""
-    return int(header) / 1000 if header and header.isdigit() else float("inf")
+def _deadline_seconds(milliseconds: str | None) -> float:
+    """How long the caller will wait, by its header; without the header there is no limit."""
+    return int(milliseconds) / 1000 if milliseconds and milliseconds.isdigit() else float("inf")

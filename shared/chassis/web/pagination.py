@@ -1,4 +1,4 @@
-"""Pages of a list in a fixed order. A cursor says behind which row the next page begins; clients do not read it."""
+"""Pages of a list in a fixed order (keyset pagination). A cursor is opaque: the next page begins after its row."""
 
 import base64
 import json
@@ -7,30 +7,37 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from chassis.errors import Problem
 
 T = TypeVar("T")
 Row = TypeVar("Row")
 
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=1000)]
+Limit = Annotated[int, Query(ge=1, le=100, description="How many items a page has at most.")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
 
 
 class InvalidCursor(Problem):
-    status, code, detail = 422, "invalid_cursor", "The cursor is not one that was given out here."
+    """The cursor was not issued for this list. Begin again without a cursor."""
+
+    status, code, detail = 422, "invalid_cursor", "The cursor was not issued for this list."
 
 
 class Page(BaseModel, Generic[T]):
-    """Some items, and the cursor of the page after them, if there is one."""
+    """Some items of a list."""
 
     items: list[T]
-    next_cursor: str | None
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """`PageOfOrderView`, as documents and generated clients show it."""
+        return f"PageOf{params[0].__name__}"
 
 
 def decode_cursor(cursor: str | None, start: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values behind which a page begins: those of the cursor, or without one `start`, whose types they have."""
+    """The values after which the page begins. Without a cursor these are `start`, whose types the values also have."""
     if cursor is None:
         return start
     try:

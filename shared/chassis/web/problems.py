@@ -1,4 +1,4 @@
-"""Every error as problem details (RFC 9457): which problem an exception is, and the answer that tells it."""
+"""Every error as problem details (RFC 9457): which problem an exception is, and the answer that says so."""
 
 import logging
 from http import HTTPStatus
@@ -15,21 +15,18 @@ from chassis.database.errors import RETRYABLE, is_transient
 from chassis.errors import Problem
 
 logger = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
 def as_problem(error: Exception) -> Problem:
-    """Every error as a problem; what is ours to mend is logged here, once."""
+    """Every error as a problem. An error that is ours to mend is logged here, once."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
-        return _invalid(error)
+        return _invalid_input(error)
     if isinstance(error, HTTPException):
-        if isinstance(error.__cause__, Problem):  # FastAPI takes all that goes wrong while a body is read for a 400
-            return error.__cause__
-        return {400: errors.InvalidJson, 404: errors.NotFound, 405: errors.MethodNotAllowed}.get(
-            error.status_code, errors.InvalidInput
-        )()
+        return _problem_of_framework(error)
     if isinstance(error, TimeoutError):
         return errors.TimedOut()
     if isinstance(error, RETRYABLE):
@@ -43,7 +40,16 @@ def as_problem(error: Exception) -> Problem:
     return Problem()
 
 
-def _invalid(error: RequestValidationError) -> Problem:
+def _problem_of_framework(error: HTTPException) -> Problem:
+    if isinstance(error.__cause__, Problem):  # FastAPI turns every error while it reads a body into a 400
+        return error.__cause__
+    kinds = {400: errors.InvalidJson, 404: errors.NotFound, 405: errors.MethodNotAllowed}
+    problem = kinds.get(error.status_code, errors.InvalidInput)()
+    problem.headers |= error.headers or {}
+    return problem
+
+
+def _invalid_input(error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(it["type"] == "json_invalid" for it in found):
         return errors.InvalidJson()
@@ -58,35 +64,36 @@ def _invalid(error: RequestValidationError) -> Problem:
     return errors.InvalidInput(errors=fields)
 
 
-def response_to(problem: Problem) -> JSONResponse:
-    body = {
-        "type": "about:blank",
+def as_json(problem: Problem | type[Problem]) -> dict[str, Any]:
+    """The members that every problem has. `type` is the place of its code on the page of all errors."""
+    return {
+        "type": f"{errors.TYPES}{problem.code}",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
-        **problem.members,
     }
-    headers = {"retry-after": str(problem.retry_after)} if problem.retry_after is not None else None
-    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+
+
+def response_to(problem: Problem) -> JSONResponse:
+    """The answer for a problem."""
+    return JSONResponse(as_json(problem) | problem.members, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 async def render_problem(request: Request, error: Exception) -> JSONResponse:
-    """An exception handler of FastAPI."""
+    """An exception handler for FastAPI."""
     return response_to(as_problem(error))
 
 
 def raises(*problems: type[Problem]) -> dict[int | str, Any]:
-    """The `responses=` of a route for the problems that it raises itself, by status, with an example of each.
+    """The `responses=` of a route for the problems that the route itself raises: by status, with an example of each.
 
     What any route may answer (401, 403, 422, 503, …) follows from its dependencies and is not repeated here.
     """
     responses: dict[int | str, Any] = {}
     for problem in problems:
-        title = HTTPStatus(problem.status).phrase
-        empty = {"description": "", "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA, "examples": {}}}}
+        empty = {"description": "", "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": {}}}}
         response = responses.setdefault(problem.status, empty)
         response["description"] = f"{response['description']} `{problem.code}`: {problem.detail}".strip()
-        example = {"title": title, "status": problem.status, "code": problem.code, "detail": problem.detail}
-        response["content"]["application/problem+json"]["examples"][problem.code] = {"value": example}
+        response["content"][MEDIA_TYPE]["examples"][problem.code] = {"value": as_json(problem)}
     return responses

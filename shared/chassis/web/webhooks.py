@@ -1,4 +1,7 @@
-"""What strangers tell us unasked: nothing of a webhook is believed before its signature. Standard Webhooks 1.0.0."""
+"""Signed webhooks of other companies: nothing in a webhook is believed before its signature is verified.
+
+Source: Standard Webhooks 1.0.0.
+"""
 
 from typing import TypeVar
 
@@ -12,13 +15,15 @@ N = TypeVar("N", bound=BaseModel)
 
 
 class SignatureRefused(Problem):
-    status, code, detail = 401, "signature_refused", "The webhook is not signed by whom it should be, or is too old."
+    """The signature of a webhook is wrong or too old. Check the secret and the clock, and sign again."""
+
+    status, code, detail = 401, "signature_refused", "The webhook's signature is wrong or too old."
 
 
 async def verify_webhook(request: Request, secret: str, into: type[N]) -> N:
-    """The body, if it is signed with this secret (base64).
+    """Return the body if it is signed with this secret (base64). Raises SignatureRefused or InvalidInput.
 
-    The signature covers id, timestamp and raw body; a timestamp five minutes off is refused, against replays.
+    The signature covers id, timestamp and raw body. A timestamp that is five minutes off is refused, against replays.
     """
     body = await request.body()
     try:
@@ -28,4 +33,4 @@ async def verify_webhook(request: Request, secret: str, into: type[N]) -> N:
     try:
         return into.model_validate_json(body)
     except ValidationError:
-        raise InvalidInput("The webhook is signed, but cannot be read.") from None
+        raise InvalidInput("The webhook is signed, but its body is not valid.") from None

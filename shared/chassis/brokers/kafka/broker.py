@@ -33,16 +33,16 @@ class KafkaBroker:
         self._partition = DefaultPartitioner()
         self._prepared: set[str] = set()
 
-    async def prepare(self, topics: Sequence[str]) -> None:
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
         missing = sorted(set(topics) - self._prepared)
         if missing:
             async with self._within(ASK_SECONDS), self._admin() as admin:
-                await its_topics.prepare(admin, missing, self._partitions, self._replicas)
+                await its_topics.ensure_topics(admin, missing, self._partitions, self._replicas)
             self._prepared.update(missing)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Write one record batch per partition at a time, so that a failed one is never overtaken by a later one."""
-        await self.prepare([envelope.topic for envelope in envelopes])
+        await self.ensure_topics([envelope.topic for envelope in envelopes])
         try:
             async with self._within(PUBLISH_SECONDS):
                 await self._publish(envelopes)
@@ -87,7 +87,7 @@ class KafkaBroker:
     async def subscribe(
         self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
     ) -> KafkaSubscription:
-        await self.prepare(topics)
+        await self.ensure_topics(topics)
         if start is StartPosition.NOW:
             async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
                 await groups.begin_now(outsider, await its_topics.places(admin, topics))
@@ -102,7 +102,7 @@ class KafkaBroker:
         return {topic: found.get(topic, 0) for topic in topics}
 
     async def rewind(self, topics: Sequence[str], group: str, moment: datetime) -> None:
-        await self.prepare(topics)
+        await self.ensure_topics(topics)
         async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
             await groups.rewind(outsider, await its_topics.places(admin, topics), moment)
 

@@ -13,7 +13,7 @@ from chassis.brokers.port import RETENTION, BrokerUnavailable, TopicMismatch
 CONFIG = {"cleanup.policy": "delete", "retention.ms": str(RETENTION // RETENTION.resolution // 1000)}
 
 
-async def prepare(admin: AIOKafkaAdminClient, topics: Sequence[str], partitions: int, replicas: int) -> None:
+async def ensure_topics(admin: AIOKafkaAdminClient, topics: Sequence[str], partitions: int, replicas: int) -> None:
     """Look at those that are there, then make the others. Replicas move, so that their number is not looked at."""
     wanted = [NewTopic(topic, partitions, replicas, topic_configs=CONFIG) for topic in topics]
     if there := await _create(admin, wanted, only_ask=True):

@@ -30,7 +30,7 @@ class Admin:
         self._url = url
         self._http = httpx.AsyncClient(base_url=f"{url}/admin/v2", timeout=ASK_SECONDS)
 
-    async def prepare(self, topics: Sequence[str]) -> None:
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
         """Make those that are missing, without partitions; one that an operator has partitioned does as well."""
         await self._check_namespace()
         for topic in topics:

@@ -45,8 +45,8 @@ class PulsarBroker:
             self._opened = Client(self._url, operation_timeout_seconds=OPERATION_SECONDS, logger=_quiet)
         return self._opened
 
-    async def prepare(self, topics: Sequence[str]) -> None:
-        await self._admin.prepare(topics)
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
+        await self._admin.ensure_topics(topics)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         try:

@@ -13,7 +13,7 @@ class Between:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    async def prepare(self, topics: Sequence[str]) -> None:
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
         await self._broker.prepare(topics)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:

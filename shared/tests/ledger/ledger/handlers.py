@@ -34,7 +34,7 @@ def book(command: Book, work: UnitOfWork) -> None:
     account.balance += command.amount
     account.history = [*account.history, command.number]
     if command.statement:
-        account.statement_at, account.cause = work.now, work.causation()
+        account.statement_at, account.causation = work.now, work.causation()
     work.send(Booked(account=account.id, number=command.number, balance=account.balance))
 
 

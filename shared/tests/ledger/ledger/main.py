@@ -1,7 +1,8 @@
 """The ledger: a service for tests of the chassis."""
 
+from chassis.database import Schema
 from chassis.service import Service
-from ledger import handlers, models, routes
+from ledger import handlers, routes
 from ledger.messages import api, peer
 
 service = Service(
@@ -10,5 +11,5 @@ service = Service(
     subscriptions=handlers.on,
     deadlines=handlers.deadlines,
     calls=[peer],
-    models=models,
+    schema=Schema.of("ledger"),
 )
