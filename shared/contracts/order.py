@@ -164,7 +164,7 @@ class PlaceOrder(BaseModel, extra="forbid"):
     quote_id: UUID | None = None
 
 
-class AskQuote(BaseModel, extra="forbid"):
+class RequestQuote(BaseModel, extra="forbid"):
     """Ask what the open cart costs when it is sent to an address."""
 
     address_id: UUID
@@ -192,8 +192,8 @@ class RefundState(StrEnum):
     """How far a refund is. Goods that were announced have to come back first."""
 
     ANNOUNCED = "announced"
-    WAITING = "waiting"  # for the capture: what was not taken cannot be given back
-    ASKED = "asked"
+    AWAITING_CAPTURE = "awaiting_capture"  # for the capture: what was not taken cannot be given back
+    REQUESTED = "requested"
     REFUNDED = "refunded"
     REFUSED = "refused"
 

@@ -38,7 +38,7 @@ def upgrade() -> None:
             status varchar NOT NULL,
             reason varchar,
             attention varchar,
-            undo_tries integer NOT NULL,
+            unanswered_tries integer NOT NULL,
             deadline timestamptz,
             stock varchar NOT NULL,
             payment varchar NOT NULL,

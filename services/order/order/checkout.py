@@ -7,45 +7,45 @@ from uuid import UUID
 from chassis.auth import Token
 from chassis.tables import new_id
 from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work
-from contracts.order import CURRENCY, AskQuote, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView
+from contracts.order import CURRENCY, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView, RequestQuote
 from order import queries, saga
 from order.errors import CartFull, PriceChanged, QuoteDoesNotFit, QuoteExpired
 from order.models import Cart, Quote
-from order.moves import state
-from order.pricing import Offer, goods_cents, line_at_price, offer
+from order.pricing import Offer, goods_cents, make_offer, priced_line
+from order.transitions import order_state
 
 router = Router()
-MOST_LINES = 50
+MAX_CART_LINES = 50
 
 
 @router.get("/cart")
-async def cart(work: Work, caller: Caller) -> CartView:
-    found = await queries.cart_of(work, caller.id)
+async def get_cart(work: Work, caller: Caller) -> CartView:
+    found = await queries.cart_of_customer(work, caller.id)
     return _cart_view(found.lines if found else [])
 
 
 @router.put("/cart/lines/{product_id}")
-async def put_line(product_id: UUID, body: PutCartLine, work: Work, caller: Caller, runtime: Runtime) -> CartView:
+async def put_cart_line(product_id: UUID, body: PutCartLine, work: Work, caller: Caller, runtime: Runtime) -> CartView:
     """Put so many of a product into the cart, at its price now."""
-    line = await line_at_price(product_id, body.quantity, runtime)
-    mine = await _locked_cart(work, caller.id)
+    line = await priced_line(product_id, body.quantity, runtime)
+    mine = await _lock_cart(work, caller.id)
     others = [it for it in mine.lines if it["product_id"] != str(product_id)]
-    if len(others) >= MOST_LINES:
+    if len(others) >= MAX_CART_LINES:
         raise CartFull()
-    return _changed(mine, [*others, line.model_dump(mode="json")], work)
+    return _save_cart(mine, [*others, line.model_dump(mode="json")], work)
 
 
 @router.delete("/cart/lines/{product_id}")
-async def delete_line(product_id: UUID, work: Work, caller: Caller) -> CartView:
-    mine = await _locked_cart(work, caller.id)
-    return _changed(mine, [it for it in mine.lines if it["product_id"] != str(product_id)], work)
+async def delete_cart_line(product_id: UUID, work: Work, caller: Caller) -> CartView:
+    mine = await _lock_cart(work, caller.id)
+    return _save_cart(mine, [it for it in mine.lines if it["product_id"] != str(product_id)], work)
 
 
 @router.post("/quotes", status_code=201)
-async def ask_quote(body: AskQuote, work: Work, caller: Caller, runtime: Runtime) -> QuoteView:
+async def request_quote(body: RequestQuote, work: Work, caller: Caller, runtime: Runtime) -> QuoteView:
     """Promise the prices of now for a while."""
-    seen = _lines(await queries.filled_cart_of(work, caller.id))
-    offered = await offer(seen, body.address_id, caller, runtime)
+    seen = _order_lines(await queries.filled_cart_of_customer(work, caller.id))
+    offered = await make_offer(seen, body.address_id, caller, runtime)
     await work.begin()
     quote = Quote.new(
         id=new_id(),
@@ -61,15 +61,17 @@ async def ask_quote(body: AskQuote, work: Work, caller: Caller, runtime: Runtime
 
 
 @router.post("/checkouts", status_code=202)
-async def check_out(body: PlaceOrder, work: Work, caller: Caller, runtime: Runtime, _: IdempotencyKey) -> OrderView:
+async def check_out_cart(
+    body: PlaceOrder, work: Work, caller: Caller, runtime: Runtime, _: IdempotencyKey
+) -> OrderView:
     """Make an order of the cart, if its prices still hold or were promised."""
-    seen = await queries.filled_cart_of(work, caller.id)
-    in_cart = _lines(seen)
+    seen = await queries.filled_cart_of_customer(work, caller.id)
+    in_cart = _order_lines(seen)
     if body.quote_id is None:
-        offered = await offer(in_cart, body.address_id, caller, runtime)
+        offered = await make_offer(in_cart, body.address_id, caller, runtime)
         expected_cents = goods_cents(in_cart) + offered.shipping_cents
     else:
-        offered = await _promised(body.quote_id, in_cart, body.address_id, caller, work)
+        offered = await _redeem_quote(body.quote_id, in_cart, body.address_id, caller, work)
         expected_cents = offered.total_cents
     if offered.total_cents != (expected_cents if body.total_cents is None else body.total_cents):
         raise PriceChanged(total_cents=offered.total_cents)
@@ -77,10 +79,10 @@ async def check_out(body: PlaceOrder, work: Work, caller: Caller, runtime: Runti
     mine = work.get(Cart, seen.id)
     if mine is None or mine.changed_at != seen.changed_at:
         raise PriceChanged("The cart has changed meanwhile.", total_cents=offered.total_cents)
-    return OrderView.model_validate(state(saga.place_order(work, mine, *offered, body)))
+    return OrderView.model_validate(order_state(saga.place_order(work, mine, *offered, body)))
 
 
-async def _promised(id: UUID, in_cart: list[OrderLine], address_id: UUID, caller: Token, work: Work) -> Offer:
+async def _redeem_quote(id: UUID, in_cart: list[OrderLine], address_id: UUID, caller: Token, work: Work) -> Offer:
     """Take the quote away: it is good for one order."""
     for quote in await work.lock(Quote, id=[id]):
         if quote.customer_id != caller.id or quote.valid_until <= work.now:
@@ -94,19 +96,19 @@ async def _promised(id: UUID, in_cart: list[OrderLine], address_id: UUID, caller
     raise QuoteExpired(field="quote_id")
 
 
-async def _locked_cart(work: Work, customer_id: UUID) -> Cart:
+async def _lock_cart(work: Work, customer_id: UUID) -> Cart:
     for mine in await work.lock(Cart, customer_id=[customer_id]):
         return mine
     return work.add(Cart.new(id=new_id(), customer_id=customer_id, lines=[], changed_at=work.now))
 
 
-def _changed(mine: Cart, lines: list[Any], work: Work) -> CartView:
+def _save_cart(mine: Cart, lines: list[Any], work: Work) -> CartView:
     mine.lines, mine.changed_at = lines, work.now
     mine.expires_at = work.now + timedelta(seconds=work.settings.cart_seconds)
     return _cart_view(lines)
 
 
-def _lines(cart: Cart) -> list[OrderLine]:
+def _order_lines(cart: Cart) -> list[OrderLine]:
     return [OrderLine.model_validate(line) for line in cart.lines]
 
 

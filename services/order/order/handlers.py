@@ -11,12 +11,12 @@ on, due = saga.on, saga.due
 
 @due(Cart.expires_at)
 @due(Quote.valid_until)
-def forget(row: Cart | Quote, work: UnitOfWork) -> None:
+def remove_expired(row: Cart | Quote, work: UnitOfWork) -> None:
     work.remove(row)
 
 
 @on(UserErased, needs=[rows(Cart, customer_id="user_id"), rows(Quote, customer_id="user_id")])
-def forget_customer(event: UserErased, work: UnitOfWork) -> None:
+def erase_customer(event: UserErased, work: UnitOfWork) -> None:
     """Orders are kept for the books: the id in them leads to nobody any more."""
     personal = [*work.all(Cart, customer_id=event.user_id), *work.all(Quote, customer_id=event.user_id)]
     for row in personal:

@@ -4,34 +4,38 @@ from chassis.messaging.message import Event
 from chassis.work import UnitOfWork
 from contracts import payment, product, shipping
 from order.errors import OrderNotFound
-from order.models import Order, Payment, Shipment, Stock
+from order.models import Order, PaymentLeg, ShipmentLeg, StockLeg
+
+Fact = StockLeg | PaymentLeg | ShipmentLeg
 
 # What each message says of which leg.
-FACTS: dict[type[Event], Stock | Payment | Shipment] = {
-    product.StockReserved: Stock.RESERVED,
-    product.StockRejected: Stock.REJECTED,
-    product.StockCommitted: Stock.COMMITTED,
-    product.StockReleased: Stock.RELEASED,
-    payment.PaymentAuthorized: Payment.AUTHORIZED,
-    payment.PaymentDeclined: Payment.DECLINED,
-    payment.PaymentCaptured: Payment.CAPTURED,
-    payment.PaymentCaptureRefused: Payment.REFUSED,
-    payment.PaymentVoided: Payment.VOIDED,
-    shipping.ShipmentRejected: Shipment.REJECTED,
-    shipping.ShipmentCancelled: Shipment.CANCELLED,
-    shipping.ShipmentDispatched: Shipment.DISPATCHED,
-    shipping.ShipmentDelivered: Shipment.DELIVERED,
-    shipping.ShipmentLost: Shipment.LOST,
+FACTS: dict[type[Event], Fact] = {
+    product.StockReserved: StockLeg.RESERVED,
+    product.StockRejected: StockLeg.REJECTED,
+    product.StockCommitted: StockLeg.COMMITTED,
+    product.StockReleased: StockLeg.RELEASED,
+    payment.PaymentAuthorized: PaymentLeg.AUTHORIZED,
+    payment.PaymentDeclined: PaymentLeg.DECLINED,
+    payment.PaymentCaptured: PaymentLeg.CAPTURED,
+    payment.PaymentCaptureRefused: PaymentLeg.REFUSED,
+    payment.PaymentVoided: PaymentLeg.VOIDED,
+    shipping.ShipmentRejected: ShipmentLeg.REJECTED,
+    shipping.ShipmentCancelled: ShipmentLeg.CANCELLED,
+    shipping.ShipmentDispatched: ShipmentLeg.DISPATCHED,
+    shipping.ShipmentDelivered: ShipmentLeg.DELIVERED,
+    shipping.ShipmentLost: ShipmentLeg.LOST,
 }
 
-CLOSED_STOCK = (Stock.REJECTED, Stock.RELEASED)
-CLOSED_PAYMENT = (Payment.NONE, Payment.DECLINED, Payment.VOIDED)
-LEFT = (Shipment.DISPATCHED, Shipment.DELIVERED, Shipment.LOST)
+LEG_COLUMNS: dict[type, str] = {StockLeg: "stock", PaymentLeg: "payment", ShipmentLeg: "shipment"}
+
+CLOSED_STOCK = (StockLeg.REJECTED, StockLeg.RELEASED)
+CLOSED_PAYMENT = (PaymentLeg.NONE, PaymentLeg.DECLINED, PaymentLeg.VOIDED)
+DEPARTED = (ShipmentLeg.DISPATCHED, ShipmentLeg.DELIVERED, ShipmentLeg.LOST)
 
 
-def learn(order: Order, fact: Stock | Payment | Shipment) -> bool:
+def record_fact(order: Order, fact: Fact) -> bool:
     """Put a fact into its leg, unless it is there already or beyond, in the order in which the models list facts."""
-    leg, facts = type(fact).__name__.lower(), list(type(fact))
+    leg, facts = LEG_COLUMNS[type(fact)], list(type(fact))
     if facts.index(fact) <= facts.index(type(fact)(getattr(order, leg))):
         return False
     setattr(order, leg, fact)

@@ -19,34 +19,33 @@ class Row(Table, registry=registry()):
     """A table of this service."""
 
 
-class Stock(StrEnum):
+class StockLeg(StrEnum):
     """The last fact known of the goods of an order. A later one in this list takes the place of an earlier."""
 
-    ASKED = "asked"
+    REQUESTED = "requested"
     RESERVED = "reserved"
     REJECTED = "rejected"
     COMMITTED = "committed"
     RELEASED = "released"
 
 
-class Payment(StrEnum):
+class PaymentLeg(StrEnum):
     """The last fact known of the money of an order. A later one in this list takes the place of an earlier."""
 
     NONE = "none"
-    ASKED = "asked"
+    REQUESTED = "requested"
     AUTHORIZED = "authorized"
     DECLINED = "declined"
     REFUSED = "refused"
     CAPTURED = "captured"
     VOIDED = "voided"
-    REFUNDED = "refunded"
 
 
-class Shipment(StrEnum):
+class ShipmentLeg(StrEnum):
     """The last fact known of the parcel of an order. A later one in this list takes the place of an earlier."""
 
     NONE = "none"
-    ASKED = "asked"
+    REQUESTED = "requested"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     DISPATCHED = "dispatched"
@@ -98,11 +97,11 @@ class Order(Row, table=True):
     status: OrderStatus = Field(sa_type=String)
     reason: str | None = None
     attention: str | None = None
-    undo_tries: int = 0
+    unanswered_tries: int = 0
     deadline: datetime | None = Field(default=None, sa_type=Timestamptz)
-    stock: Stock = Field(default=Stock.ASKED, sa_type=String)
-    payment: Payment = Field(default=Payment.NONE, sa_type=String)
-    shipment: Shipment = Field(default=Shipment.NONE, sa_type=String)
+    stock: StockLeg = Field(default=StockLeg.REQUESTED, sa_type=String)
+    payment: PaymentLeg = Field(default=PaymentLeg.NONE, sa_type=String)
+    shipment: ShipmentLeg = Field(default=ShipmentLeg.NONE, sa_type=String)
     customer_id: UUID
     cart_id: UUID
     address_id: UUID

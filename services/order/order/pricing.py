@@ -25,7 +25,7 @@ class Offer(NamedTuple):
         return goods_cents(self.lines) + self.shipping_cents
 
 
-class Rates:
+class ShippingRateCache:
     """What sending costs, as shipping last said. When shipping is away, what it said before still holds."""
 
     def __init__(self, settings: OrderSettings) -> None:
@@ -33,7 +33,7 @@ class Rates:
         self._known: shipping.RatesView | None = None
         self._asked_at = 0.0
 
-    async def now(self, runtime: Runtime) -> shipping.RatesView:
+    async def current(self, runtime: Runtime) -> shipping.RatesView:
         if self._known is None or time.monotonic() - self._asked_at > self._seconds:
             self._asked_at = time.monotonic()
             try:
@@ -48,27 +48,29 @@ class Rates:
         """Nothing is held open."""
 
 
-async def offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
+async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
     """What these goods cost now, sent to this address of the caller."""
     sold, address, rates = await asyncio.gather(
-        _sold(lines, runtime), _own_address(address_id, caller, runtime), runtime.hold(Rates).now(runtime)
+        _sold_products(lines, runtime),
+        _address_of_caller(address_id, caller, runtime),
+        runtime.hold(ShippingRateCache).current(runtime),
     )
     priced, grams = [], 0
     for line in lines:
         if (found := sold.get(line.product_id)) is None:
             raise ProductNotFound(f"{line.name} is not sold any more.", field="product_id")
-        priced.append(line_of(found, line.quantity))
+        priced.append(order_line(found, line.quantity))
         grams += line.quantity * found.weight_grams
     return Offer(priced, rates.cents(address.country, grams))
 
 
-async def _sold(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
+async def _sold_products(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
     ids = ",".join(str(line.product_id) for line in lines)
     found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=list[product.ProductView])
     return {it.id: it for it in found}
 
 
-async def _own_address(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:
+async def _address_of_caller(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:
     try:
         client = runtime.client(user.api, as_service=True)
         return await client.get(f"/addresses/{id}", params={"customer_id": str(caller.id)}, into=user.AddressView)
@@ -76,16 +78,16 @@ async def _own_address(id: UUID, caller: Token, runtime: Runtime) -> user.Addres
         raise AddressNotFound(field="address_id") from None
 
 
-async def line_at_price(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:
+async def priced_line(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:
     """So many of a product at its price now."""
     try:
         client = runtime.client(product.api)
-        return line_of(await client.get(f"/products/{product_id}", into=product.ProductView), quantity)
+        return order_line(await client.get(f"/products/{product_id}", into=product.ProductView), quantity)
     except NotFound:
         raise ProductNotFound() from None
 
 
-def line_of(sold: product.ProductView, quantity: int) -> OrderLine:
+def order_line(sold: product.ProductView, quantity: int) -> OrderLine:
     return OrderLine(
         product_id=sold.id,
         product_version=sold.version,

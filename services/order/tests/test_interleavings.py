@@ -24,7 +24,7 @@ from order import refunds, saga
 from order.errors import OrderAlreadyShipped, OrderNotDelivered, ReturnExceedsOrder
 from order.main import service
 from order.models import Cart, Order
-from order.queries import steps_of
+from order.queries import steps_of_order
 
 MOVES = {
     (None, "placed"),
@@ -45,15 +45,15 @@ MOVES = {
     ("delivered", "refunded"),
     ("undelivered", "refunded"),
 }
-HAPPENINGS = [*["obey", "answer"] * 5, "carry", "again", "back", "back", "cancel", "deadline"]
+ACTIONS = [*["execute", "answer"] * 5, "advance_parcel", "again", "back", "back", "cancel", "deadline"]
 FINAL = ("cancelled", "delivered", "refunded")
 
 
-class Stock:
+class StockModel:
     def __init__(self, enough: bool) -> None:
         self.enough, self.hold, self.restocked = enough, "none", 0
 
-    def obey(self, command: Any) -> Message:
+    def execute(self, command: Any) -> Message:
         id = command.order_id
         match command, self.hold:
             case stock.ReserveStock(), "none":
@@ -77,12 +77,12 @@ class Stock:
         return stock.StockReleased(order_id=id)
 
 
-class Money:
+class PaymentModel:
     def __init__(self, good_card: bool, captures: bool) -> None:
         self.good_card, self.captures = good_card, captures
         self.state, self.cents, self.refunds = "none", 0, dict[Any, int]()
 
-    def obey(self, command: Any) -> Message:
+    def execute(self, command: Any) -> Message:
         id = command.order_id
         match command, self.state:
             case pay.AuthorizePayment(), "none":
@@ -117,11 +117,11 @@ class Money:
         return self.cents - sum(self.refunds.values()) if self.state == "captured" else 0
 
 
-class Carrier:
+class CarrierModel:
     def __init__(self, takes: bool, loses: bool) -> None:
         self.takes, self.loses, self.state = takes, loses, "none"
 
-    def obey(self, command: Any) -> Message | None:
+    def execute(self, command: Any) -> Message | None:
         id = command.order_id
         match command, self.state:
             case ship.CreateShipment(), "none":
@@ -137,7 +137,7 @@ class Carrier:
                 return ship.ShipmentCancelled(order_id=id)
         return None
 
-    def go_on(self, id: Any) -> Message | None:
+    def advance(self, id: Any) -> Message | None:
         match self.state:
             case "accepted":
                 self.state = "dispatched"
@@ -148,14 +148,14 @@ class Carrier:
         return None
 
 
-class Run:
+class Simulation:
     """One order, its participants, and the messages between them that have not arrived."""
 
     def __init__(self, launched: Launched, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self.launched, self.draw = launched, draw
         flags = [draw(st.sampled_from([True, True, True, False])) for _ in range(5)]
-        self.stock, self.money = Stock(flags[0]), Money(flags[1], flags[2])
-        self.carrier = Carrier(flags[3], not flags[4])
+        self.stock, self.money = StockModel(flags[0]), PaymentModel(flags[1], flags[2])
+        self.carrier = CarrierModel(flags[3], not flags[4])
         self.commands: dict[str, list[Message]] = {"product": [], "payment": [], "shipping": []}
         self.answers: list[Message] = []
         self.delivered: list[Message] = []
@@ -185,15 +185,15 @@ class Run:
             if kind == "commands" and owner in self.commands:
                 self.commands[owner].append(known[envelope.type].model_validate_json(envelope.body))
 
-    def obey(self, owner: str) -> None:
+    def execute(self, owner: str) -> None:
         if self.commands[owner]:
             command = self.commands[owner].pop(0)
             participant: Any = {"product": self.stock, "payment": self.money, "shipping": self.carrier}[owner]
-            if (answer := participant.obey(command)) is not None:
+            if (answer := participant.execute(command)) is not None:
                 self.answers.append(answer)
 
-    def carry(self) -> None:
-        if (news := self.carrier.go_on(self.id)) is not None:
+    def advance_parcel(self) -> None:
+        if (news := self.carrier.advance(self.id)) is not None:
             self.answers.append(news)
 
     async def deliver(self, message: Message) -> None:
@@ -201,28 +201,28 @@ class Run:
         if (subscription := saga.on.by_type.get(message.wire_type)) is not None:
             await self.within(lambda _, work: subscription.handler(message, work))
 
-    async def go_straight(self) -> None:
+    async def run_round(self) -> None:
         for owner in self.commands:
-            self.obey(owner)
+            self.execute(owner)
         while self.answers:
             await self.deliver(self.answers.pop(0))
-        self.carry()
+        self.advance_parcel()
 
     async def step(self) -> None:
         """One thing that may happen now, as hypothesis chooses."""
-        match self.draw(st.sampled_from(HAPPENINGS)):
-            case "obey":
-                self.obey(self.draw(st.sampled_from(sorted(self.commands))))
+        match self.draw(st.sampled_from(ACTIONS)):
+            case "execute":
+                self.execute(self.draw(st.sampled_from(sorted(self.commands))))
             case "answer" if self.answers:
                 await self.deliver(self.answers.pop(self.draw(st.integers(0, len(self.answers) - 1))))
-            case "carry":
-                self.carry()
+            case "advance_parcel":
+                self.advance_parcel()
             case "again" if self.delivered:
                 await self.deliver(self.draw(st.sampled_from(self.delivered)))
             case "cancel":
-                await self.within(_cancelled)
+                await self.within(_cancel_if_possible)
             case "deadline":
-                await self.within(_timed_out)
+                await self.within(_time_out)
             case "back":
                 await self.within(self._send_back)
 
@@ -230,33 +230,33 @@ class Run:
         """Some pieces of it, if it has arrived and there are so many left; they are here at once."""
         line = stock.Line(product_id=order.lines[0]["product_id"], quantity=self.draw(st.integers(1, 3)))
         with suppress(OrderNotDelivered, ReturnExceedsOrder):
-            refunds.receive(order, refunds.announce(order, [line], work).id, work)
+            refunds.receive_return(order, refunds.announce_return(order, [line], work).id, work)
 
     async def end(self) -> Order:
         """Everybody does what is left to do; deadlines pass and staff looks, until nothing moves any more."""
         for _ in range(40):
             for owner in self.commands:
                 while self.commands[owner]:
-                    self.obey(owner)
+                    self.execute(owner)
             while self.answers:
                 await self.deliver(self.answers.pop(0))
             if not any(self.commands.values()):
-                self.carry()
-            order = await self.within(_looked_at)
-            done = order.status in FINAL and not refunds.of_state(order, RefundState.ASKED)
+                self.advance_parcel()
+            order = await self.within(_resume_if_stuck)
+            done = order.status in FINAL and not refunds.refunds_in_state(order, RefundState.REQUESTED)
             if done and not any(self.commands.values()) and not self.answers and self.carrier.state != "dispatched":
                 return order
             if not any(self.commands.values()) and not self.answers:
-                await self.within(_timed_out)
+                await self.within(_time_out)
         raise AssertionError(f"the order stays {order.status} {order.stock} {order.payment} {order.shipment}")
 
     async def check(self, order: Order) -> None:
         async with self.launched.instance.database.work() as work:
-            steps = await steps_of(work, self.id)
+            steps = await steps_of_order(work, self.id)
         path = [None, *(step.status for step in steps)]
         assert set(pairwise(path)) <= MOVES, path
         assert [step.version for step in steps] == list(range(1, order.version + 1))
-        back = sum(refund["amount_cents"] for refund in refunds.of_state(order, RefundState.REFUNDED))
+        back = sum(refund["amount_cents"] for refund in refunds.refunds_in_state(order, RefundState.REFUNDED))
         assert order.refunded_cents == back == sum(self.money.refunds.values())
         assert self.stock.hold != "reserved"
         match order.status:
@@ -278,30 +278,30 @@ def _is_message(it: object) -> bool:
     return isinstance(it, type) and issubclass(it, Message)
 
 
-def _cancelled(order: Order, work: UnitOfWork) -> None:
+def _cancel_if_possible(order: Order, work: UnitOfWork) -> None:
     try:
-        saga.cancel(order, work)
+        saga.cancel_order(order, work)
     except OrderAlreadyShipped:
         assert order.status not in ("placed", "reserved", "confirmed", "withdrawing", "cancelling", "cancelled")
 
 
-def _timed_out(order: Order, work: UnitOfWork) -> None:
+def _time_out(order: Order, work: UnitOfWork) -> None:
     if order.deadline is not None:
-        saga.give_up(order, work)
+        saga.time_out_order(order, work)
 
 
-def _looked_at(order: Order, work: UnitOfWork) -> None:
+def _resume_if_stuck(order: Order, work: UnitOfWork) -> None:
     if order.attention is not None:
-        saga.resume(order, work, write_off=False)
+        saga.resume_order(order, work, write_off=False)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 async def test_any_interleaving_ends_well(launch: Launch, data: st.DataObject) -> None:
-    run = Run(await _launched_once(launch), data.draw)
+    run = Simulation(await _launched_once(launch), data.draw)
     await run.place()
     for _ in range(data.draw(st.integers(0, 8))):  # so many rounds without trouble
-        await run.go_straight()
+        await run.run_round()
     for _ in range(data.draw(st.integers(0, 40))):
         await run.step()
     order = await run.end()
