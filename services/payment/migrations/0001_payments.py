@@ -17,8 +17,8 @@ def upgrade() -> None:
             state varchar NOT NULL,
             reason varchar,
             provider_id varchar,
-            void_waits boolean NOT NULL,
-            asked_back_cents bigint NOT NULL DEFAULT 0,
+            void_pending boolean NOT NULL,
+            refund_requested_cents bigint NOT NULL DEFAULT 0,
             reconciled boolean NOT NULL DEFAULT false
         );
         CREATE INDEX ix_payments_unreconciled ON payments (order_id) WHERE NOT reconciled;
@@ -50,7 +50,7 @@ def upgrade() -> None:
             PRIMARY KEY (order_id, id)
         );
 
-        CREATE TABLE entries (
+        CREATE TABLE ledger_entries (
             id uuid PRIMARY KEY,
             order_id uuid NOT NULL REFERENCES payments,
             at timestamptz NOT NULL,
@@ -59,11 +59,11 @@ def upgrade() -> None:
             amount_cents bigint NOT NULL CHECK (amount_cents > 0),
             CHECK (debit <> credit)
         );
-        CREATE INDEX ix_entries_order_id ON entries (order_id);
-        CREATE FUNCTION entries_are_final() RETURNS trigger LANGUAGE plpgsql
+        CREATE INDEX ix_ledger_entries_order_id ON ledger_entries (order_id);
+        CREATE FUNCTION ledger_entries_are_final() RETURNS trigger LANGUAGE plpgsql
             AS $$ BEGIN RAISE EXCEPTION 'an entry is final, post another one'; END $$;
-        CREATE TRIGGER entries_are_final BEFORE UPDATE OR DELETE ON entries
-            FOR EACH ROW EXECUTE FUNCTION entries_are_final();
+        CREATE TRIGGER ledger_entries_are_final BEFORE UPDATE OR DELETE ON ledger_entries
+            FOR EACH ROW EXECUTE FUNCTION ledger_entries_are_final();
 
         CREATE TABLE balances (
             account varchar PRIMARY KEY,

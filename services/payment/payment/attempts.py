@@ -11,7 +11,7 @@ from payment.models import Attempt, AttemptKind, Payment
 SOON = timedelta(seconds=1)
 
 
-def ask_for(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) -> None:
+def add_attempt(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) -> None:
     """Ask the provider for this, until its answer is known. Without `amount_cents` it is about the whole payment."""
     values = {"amount_cents": payment.amount_cents, "provider_id": payment.provider_id, **more}
     row = Attempt.new(
@@ -26,7 +26,7 @@ def ask_for(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) 
     work.add(row)
 
 
-def ask_soon(attempts: Iterable[Attempt], work: UnitOfWork) -> None:
+def retry_soon(attempts: Iterable[Attempt], work: UnitOfWork) -> None:
     """There is news at the provider: ask again, with the same key, for what is unknown.
 
     Within a second, not at once: the answer of a call that is under way is dropped for that of the next one, and so

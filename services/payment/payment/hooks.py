@@ -16,23 +16,23 @@ from chassis.webhooks import signed
 from payment.config import PaymentSettings
 from payment.errors import PaymentNotFound
 from payment.queries import payment_of_order
-from payment.reconciliation import settle
+from payment.reconciliation import retry_unknown_attempts
 
 logger = logging.getLogger(__name__)
 router = Router(prefix="/hooks")
 
 
-class News(BaseModel):
+class ProviderWebhook(BaseModel):
     """A webhook of the provider; `reference` is our order's id. What it says beyond that is not needed."""
 
     reference: UUID
 
 
 @router.post("/provider", status_code=204)
-async def hear_provider(request: Request, work: Work, runtime: Runtime) -> None:
-    news = await signed(request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, News)
+async def receive_provider_webhook(request: Request, work: Work, runtime: Runtime) -> None:
+    webhook = await signed(request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, ProviderWebhook)
     try:
-        await payment_of_order(work, news.reference)
+        await payment_of_order(work, webhook.reference)
     except PaymentNotFound:
-        logger.warning("the provider speaks of a payment that is not ours", extra={"order_id": str(news.reference)})
-    await settle([news.reference], work)
+        logger.warning("the provider speaks of a payment that is not ours", extra={"order_id": str(webhook.reference)})
+    await retry_unknown_attempts([webhook.reference], work)

@@ -13,13 +13,13 @@ A balance is what came in less what went out: nothing is lost, so all of them to
 
 from chassis.tables import new_id
 from chassis.work import UnitOfWork
-from payment.models import Account, Entry, Payment
+from payment.models import LedgerAccount, LedgerEntry, Payment
 
 
-def post(payment: Payment, cents: int, work: UnitOfWork, *, debit: Account, credit: Account) -> None:
+def post(payment: Payment, cents: int, work: UnitOfWork, *, debit: LedgerAccount, credit: LedgerAccount) -> None:
     """Move so many cents of the payment from one account to another."""
     payment.reconciled = False
-    entry = Entry.new(
+    entry = LedgerEntry.new(
         id=new_id(), order_id=payment.order_id, at=work.now, debit=debit, credit=credit, amount_cents=cents
     )
     work.add(entry)

@@ -37,14 +37,14 @@ class AttemptKind(StrEnum):
     REFUND = "refund"
 
 
-class RefundState(StrEnum):
-    ASKED = "asked"  # waits for the outcome of the capture
+class PaymentRefundState(StrEnum):
+    AWAITING_CAPTURE = "awaiting_capture"  # waits for the outcome of the capture
     REFUNDING = "refunding"  # the outcome of its attempt is unknown
     REFUNDED = "refunded"
     REFUSED = "refused"
 
 
-class Account(StrEnum):
+class LedgerAccount(StrEnum):
     """Where the money of a payment can be. What is with the customer is negative: it left there."""
 
     CUSTOMER = "customer"
@@ -65,8 +65,8 @@ class Payment(Row, table=True):
     state: PaymentState = Field(sa_type=String)
     reason: str | None = None
     provider_id: str | None = None
-    void_waits: bool = False  # VoidPayment came while an outcome is unknown
-    asked_back_cents: int = Field(default=0, sa_type=BigInteger)  # the sum of all refunds that are not refused
+    void_pending: bool = False  # VoidPayment came while an outcome is unknown
+    refund_requested_cents: int = Field(default=0, sa_type=BigInteger)  # the sum of all refunds that are not refused
     reconciled: bool = False  # the provider says the same since money moved last
 
 
@@ -96,19 +96,19 @@ class Refund(Row, table=True):
     order_id: UUID = Field(primary_key=True)
     id: UUID = Field(primary_key=True)
     amount_cents: int = Field(sa_type=BigInteger)
-    state: RefundState = Field(sa_type=String)
+    state: PaymentRefundState = Field(sa_type=String)
     reason: str | None = None
 
 
-class Entry(Row, table=True):
+class LedgerEntry(Row, table=True):
     """A movement of money, from the account `credit` to the account `debit`. Never changed, never removed."""
 
-    __tablename__ = "entries"
+    __tablename__ = "ledger_entries"
     id: UUID = Field(primary_key=True)
     order_id: UUID = Field(foreign_key="payments.order_id", index=True)
     at: datetime = Field(sa_type=Timestamptz)
-    debit: Account = Field(sa_type=String)
-    credit: Account = Field(sa_type=String)
+    debit: LedgerAccount = Field(sa_type=String)
+    credit: LedgerAccount = Field(sa_type=String)
     amount_cents: int = Field(sa_type=BigInteger)
 
 
@@ -116,7 +116,7 @@ class Balance(Row, table=True):
     """What the entries up to `closed_id` come to, so that nobody has to add them up again."""
 
     __tablename__ = "balances"
-    account: Account = Field(primary_key=True, sa_type=String)
+    account: LedgerAccount = Field(primary_key=True, sa_type=String)
     cents: int = Field(sa_type=BigInteger)
     closed_id: UUID
 

@@ -14,10 +14,10 @@ from payment.config import PaymentSettings
 from payment.models import Attempt, AttemptKind
 
 logger = logging.getLogger(__name__)
-KEYS_ARE_KNOWN_SECONDS = 20 * 3600  # the provider forgets them after a day
+IDEMPOTENCY_KEY_SECONDS = 20 * 3600  # the provider forgets them after a day
 
 
-class Outcome(BaseModel):
+class ProviderOutcome(BaseModel):
     """The payment, or the refund, at the provider after the request."""
 
     id: str | None
@@ -25,7 +25,7 @@ class Outcome(BaseModel):
     reason: str | None
 
 
-class Listed(Outcome):
+class ListedPayment(ProviderOutcome):
     """A payment in the provider's list; `changed` numbers its last change among those of all payments."""
 
     id: str
@@ -36,13 +36,13 @@ class Listed(Outcome):
     changed: int
 
 
-_outcomes, _list = TypeAdapter(list[Outcome]), TypeAdapter(list[Listed])
+_outcomes, _list = TypeAdapter(list[ProviderOutcome]), TypeAdapter(list[ListedPayment])
 
 
-async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
+async def request_outcome(attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
     """Make the request of an attempt, safe to repeat. None: the outcome is unknown, the money may have moved or not."""
     try:
-        return await _done_before(attempt, runtime) or await _asked(attempt, runtime)
+        return await _earlier_outcome(attempt, runtime) or await _send_request(attempt, runtime)
     except PutOff:
         return None
     except (httpx.HTTPError, ValueError) as error:
@@ -58,38 +58,38 @@ async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
         return None
 
 
-_again = stamina.retry(on=(httpx.HTTPError, PutOff), attempts=5, wait_initial=0.2, wait_max=2)
+_with_retries = stamina.retry(on=(httpx.HTTPError, PutOff), attempts=5, wait_initial=0.2, wait_max=2)
 
 
-@_again
-async def changed_since(position: int, runtime: Runtime) -> list[Listed]:
+@_with_retries
+async def list_changes(position: int, runtime: Runtime) -> list[ListedPayment]:
     """A page of the provider's list, in the order of changes; empty at its end. Raises httpx.HTTPError or PutOff."""
     answer = await _call(runtime, "GET", "/payments", params={"since": position})
     return _list.validate_json(answer.raise_for_status().content)
 
 
-@_again
-async def of_reference(reference: str, runtime: Runtime) -> list[Listed]:
+@_with_retries
+async def find_by_reference(reference: str, runtime: Runtime) -> list[ListedPayment]:
     """What the provider has for an order. Raises httpx.HTTPError or PutOff."""
     answer = await _call(runtime, "GET", "/payments", params={"reference": reference})
     return _list.validate_json(answer.raise_for_status().content)
 
 
-async def _asked(attempt: Attempt, runtime: Runtime) -> Outcome | None:
+async def _send_request(attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
     path, body = _request(attempt)
     headers = {"Idempotency-Key": str(attempt.id)}
     answer = await _call(runtime, "POST", path, retry=attempt.tries > 0, json=body, headers=headers)
     if answer.status_code == 422 and attempt.kind == AttemptKind.AUTHORIZE:
-        return Outcome(id=None, status="declined", reason="not_accepted")
-    outcome = Outcome.model_validate_json(answer.raise_for_status().content)
+        return ProviderOutcome(id=None, status="declined", reason="not_accepted")
+    outcome = ProviderOutcome.model_validate_json(answer.raise_for_status().content)
     if attempt.kind == AttemptKind.VOID and outcome.status in ("authorized", "captured"):
         raise ValueError(f"a void that leaves a payment {outcome.status} is none")
     return outcome
 
 
-async def _done_before(attempt: Attempt, runtime: Runtime) -> Outcome | None:
+async def _earlier_outcome(attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
     """What an old request led to, whose key may be forgotten: with it, the money would move a second time."""
-    if time.time() - (attempt.id.int >> 80) / 1000 < KEYS_ARE_KNOWN_SECONDS:  # a UUIDv7 begins with milliseconds
+    if time.time() - (attempt.id.int >> 80) / 1000 < IDEMPOTENCY_KEY_SECONDS:  # a UUIDv7 begins with milliseconds
         return None
     match attempt.kind:
         case AttemptKind.AUTHORIZE:

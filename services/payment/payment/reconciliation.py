@@ -6,15 +6,15 @@ from typing import NamedTuple, Self
 from uuid import UUID
 
 from chassis.work import UnitOfWork
-from payment.attempts import ask_soon
+from payment.attempts import retry_soon
 from payment.models import Attempt, Discrepancy, DiscrepancyKind, Payment
-from payment.provider import Listed
+from payment.provider import ListedPayment
 from payment.queries import books_of_orders, unknown_attempts
 
 logger = logging.getLogger(__name__)
 
 
-class Seen(NamedTuple):
+class ProviderBalance(NamedTuple):
     """What the provider has of a payment, in cents; nothing when it does not know it any more."""
 
     provider_id: str
@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     captured: int = 0
 
     @classmethod
-    def of(cls, listed: Listed) -> Self:
+    def of(cls, listed: ListedPayment) -> Self:
         held = listed.amount_cents if listed.status == "authorized" else 0
         return cls(listed.id, listed.reference, held, listed.captured_cents - listed.refunded_cents)
 
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
             return None
 
 
-async def compare(seen: Sequence[Seen], work: UnitOfWork) -> None:
+async def compare_with_books(seen: Sequence[ProviderBalance], work: UnitOfWork) -> None:
     """Keep where we differ, forget where we agree again."""
     orders = order_ids(seen)
     await work.lock(Payment, order_id=orders)
@@ -46,13 +46,13 @@ async def compare(seen: Sequence[Seen], work: UnitOfWork) -> None:
         payment = work.get(Payment, it.order_id)
         if payment is None or payment.provider_id != it.provider_id:
             kind = DiscrepancyKind.UNSETTLED if it.order_id in unknown else DiscrepancyKind.UNKNOWN
-            _judge(it, (0, 0), kind, work)
+            _record_comparison(it, (0, 0), kind, work)
         else:
             kind = DiscrepancyKind.UNSETTLED if it.order_id in unknown else DiscrepancyKind.DIFFERS
-            payment.reconciled = _judge(it, books.get(payment.order_id, (0, 0)), kind, work)
+            payment.reconciled = _record_comparison(it, books.get(payment.order_id, (0, 0)), kind, work)
 
 
-def _judge(seen: Seen, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitOfWork) -> bool:
+def _record_comparison(seen: ProviderBalance, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitOfWork) -> bool:
     """Whether we agree."""
     known = work.get(Discrepancy, seen.provider_id)
     agreed = ours == (seen.held, seen.captured)
@@ -75,12 +75,12 @@ def _judge(seen: Seen, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitO
     return agreed
 
 
-def order_ids(seen: Iterable[Seen]) -> list[UUID]:
+def order_ids(seen: Iterable[ProviderBalance]) -> list[UUID]:
     return [id for it in seen if (id := it.order_id) is not None]
 
 
-async def settle(orders: Collection[UUID], work: UnitOfWork) -> None:
+async def retry_unknown_attempts(orders: Collection[UUID], work: UnitOfWork) -> None:
     """Have what is unknown of these orders asked for soon."""
     unknown = await unknown_attempts(work, list(orders))
     if unknown:
-        ask_soon(await work.lock(Attempt, id=[attempt.id for attempt in unknown]), work)
+        retry_soon(await work.lock(Attempt, id=[attempt.id for attempt in unknown]), work)

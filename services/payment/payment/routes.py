@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from chassis.pages import Cursor, Limit, Page, page, position
 from chassis.web import Router, Staff, Work
-from payment.models import Account, AttemptKind, DiscrepancyKind, PaymentState, RefundState
+from payment.models import AttemptKind, DiscrepancyKind, LedgerAccount, PaymentRefundState, PaymentState
 from payment.queries import attempts_of_order, balances, discrepancies_after, payment_of_order, refunds_of_order
 
 router = Router()
@@ -27,12 +27,12 @@ class AttemptView(View):
     tries: int
 
 
-class RefundView(View):
+class PaymentRefundView(View):
     """A part that was to be given back."""
 
     id: UUID
     amount_cents: int
-    state: RefundState
+    state: PaymentRefundState
     reason: str | None
 
 
@@ -44,10 +44,10 @@ class PaymentView(View):
     reason: str | None
     provider_id: str | None
     attempts: list[AttemptView]
-    refunds: list[RefundView]
+    refunds: list[PaymentRefundView]
 
 
-class Totals(BaseModel):
+class LedgerTotals(BaseModel):
     """Where the money is by the books: held, ours, and given back before or after it was ours."""
 
     authorized_cents: int
@@ -70,28 +70,28 @@ class DiscrepancyView(View):
 
 
 @router.get("/payments/{order_id}")
-async def payment(order_id: UUID, work: Work, _: Staff) -> PaymentView:
+async def get_payment(order_id: UUID, work: Work, _: Staff) -> PaymentView:
     found = await payment_of_order(work, order_id)
     return PaymentView(
         **found.model_dump(warnings=False),
         attempts=[AttemptView.model_validate(it) for it in await attempts_of_order(work, order_id)],
-        refunds=[RefundView.model_validate(it) for it in await refunds_of_order(work, order_id)],
+        refunds=[PaymentRefundView.model_validate(it) for it in await refunds_of_order(work, order_id)],
     )
 
 
 @router.get("/totals")
-async def totals(work: Work, _: Staff) -> Totals:
+async def get_totals(work: Work, _: Staff) -> LedgerTotals:
     cents = await balances(work)
-    return Totals(
-        authorized_cents=cents[Account.HELD],
-        captured_cents=cents[Account.CAPTURED],
-        voided_cents=cents[Account.VOIDED],
-        refunded_cents=cents[Account.REFUNDED],
+    return LedgerTotals(
+        authorized_cents=cents[LedgerAccount.HELD],
+        captured_cents=cents[LedgerAccount.CAPTURED],
+        voided_cents=cents[LedgerAccount.VOIDED],
+        refunded_cents=cents[LedgerAccount.REFUNDED],
     )
 
 
 @router.get("/discrepancies")
-async def discrepancies(work: Work, _: Staff, limit: Limit = 50, cursor: Cursor = None) -> Page[DiscrepancyView]:
+async def list_discrepancies(work: Work, _: Staff, limit: Limit = 50, cursor: Cursor = None) -> Page[DiscrepancyView]:
     (after,) = position(cursor, ("",))
     found = await discrepancies_after(work, after, limit + 1)
     return page(found, limit, DiscrepancyView.model_validate, lambda it: (it.provider_id,))

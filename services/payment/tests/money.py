@@ -72,7 +72,7 @@ async def pay(payment: Launched, letters: str, token: str = "tok_visa") -> UUID:
     return order_id
 
 
-async def put_off(payment: Launched, provider: httpx.AsyncClient, order_id: UUID) -> None:
+async def postpone_attempt(payment: Launched, provider: httpx.AsyncClient, order_id: UUID) -> None:
     """The money is held, we do not know it, and we would not ask again for an hour."""
     attempt = Attempt.new(
         id=new_id(),

@@ -23,7 +23,7 @@ from outside.server import Outside
 from payment.main import service
 from payment.models import Payment
 
-from .dying import POINTS
+from .crashing import POINTS
 from .money import CENTS, check_money, command, listed, send, settings
 
 ORDERS = 8
@@ -38,10 +38,14 @@ async def handle(database: Database, *messages: Message) -> None:
             it.handler(message, work)
 
 
-async def die(point: str, told: dict[str, str]) -> None:
+async def run_until_crash(point: str, told: dict[str, str]) -> None:
     environment = {"PATH": os.environ["PATH"], **told, "PORT": str(free_port())}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, Path(__file__).with_name("dying.py"), point, env=environment, stdout=asyncio.subprocess.DEVNULL
+        sys.executable,
+        Path(__file__).with_name("crashing.py"),
+        point,
+        env=environment,
+        stdout=asyncio.subprocess.DEVNULL,
     )
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
 
@@ -59,7 +63,7 @@ async def test_a_crash_around_a_call_moves_money_once(
     orders: list[UUID] = [new_id() for _ in range(ORDERS)]
     for letter in "ACRV":
         await handle(database, *(command(letter, id) for id in orders))
-        await die(point, told)
+        await run_until_crash(point, told)
         async with database.work() as work:
             await work.execute("UPDATE attempts SET due_at = now() WHERE outcome IS NULL")  # its leases are over
         broker = MemoryBroker()

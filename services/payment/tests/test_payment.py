@@ -24,7 +24,7 @@ from contracts.payment import (
 )
 from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment
-from payment.provider import ask
+from payment.provider import request_outcome
 
 from .money import CENTS, PART, answers, at_the_provider, check_money, command, eventually_held, pay, send, states
 
@@ -118,7 +118,7 @@ async def test_an_undo_waits_while_an_outcome_is_unknown(payment: Launched, prov
     await eventually_held(provider, order_id)
     await payment.broker.publish([payment.envelope(command("V", order_id, "tok_slow"))])
     (waiting,) = await payment.rows(Payment)
-    assert (waiting.state, waiting.void_waits) == ("authorizing", True)
+    assert (waiting.state, waiting.void_pending) == ("authorizing", True)
     assert [attempt.kind for attempt in await payment.rows(Attempt)] == ["authorize"]
 
     await send(payment)
@@ -167,7 +167,7 @@ async def test_an_old_attempt_is_looked_up_before_it_is_made_again(
         it.id, it.tries, it.payment_token = UUID(int=it.id.int - (24 * 3_600_000 << 80)), 9, "tok_visa"
         if kind == AttemptKind.AUTHORIZE:
             it.provider_id = None
-        found = await ask(it, payment.instance.runtime)
+        found = await request_outcome(it, payment.instance.runtime)
         assert found is not None
         assert found.status == ("captured" if kind == AttemptKind.AUTHORIZE else "refunded")
     await check_money(payment, provider, [order_id])
@@ -199,7 +199,7 @@ async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: s
     settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
         runtime = SimpleNamespace(http=http, settings=settings, hold=lambda kind: kind(settings))
-        found = await ask(attempt, cast(Runtime, runtime))
+        found = await request_outcome(attempt, cast(Runtime, runtime))
     assert (found and found.status) == outcome
 
 

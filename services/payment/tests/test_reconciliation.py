@@ -11,10 +11,10 @@ from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.payment import PaymentAuthorized
 from outside.server import Outside
-from payment.models import Account, Balance, Discrepancy, Entry, Payment, Reconciliation
+from payment.models import Balance, Discrepancy, LedgerAccount, LedgerEntry, Payment, Reconciliation
 from payment.tasks import close_books, reconcile
 
-from .money import CENTS, PART, command, listed, pay, put_off, send
+from .money import CENTS, PART, command, listed, pay, postpone_attempt, send
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_it_pages_through_any_number(payment: Launched) -> None:
 
 async def test_what_is_unknown_is_settled(payment: Launched, provider: httpx.AsyncClient) -> None:
     order_id = new_id()
-    await put_off(payment, provider, order_id)
+    await postpone_attempt(payment, provider, order_id)
     (found,) = await run(payment)
     assert (found["kind"], found["reference"], amounts(found)) == ("unsettled", str(order_id), [0, 0, CENTS, 0])
     await send(payment)
@@ -138,7 +138,7 @@ async def test_closing_the_books_changes_no_total(payment: Launched) -> None:
             await close_books(payment.instance.runtime)
             assert (await staff.get("/totals")).json() == before
         closed = {it.account: it.cents for it in await payment.rows(Balance)}
-        assert closed[Account.CUSTOMER] == -4 * CENTS
+        assert closed[LedgerAccount.CUSTOMER] == -4 * CENTS
         await pay(payment, "A")
         after = (await staff.get("/totals")).json()
     assert after == before | {"authorized_cents": before["authorized_cents"] + CENTS}
@@ -147,14 +147,14 @@ async def test_closing_the_books_changes_no_total(payment: Launched) -> None:
 async def make_entries_older(payment: Launched) -> None:
     """By two hours, which their trigger would forbid: an id begins with its time."""
     async with payment.instance.database.work() as work:
-        await work.execute("ALTER TABLE entries DISABLE TRIGGER entries_are_final")
-        for entry in await payment.rows(Entry):
+        await work.execute("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_are_final")
+        for entry in await payment.rows(LedgerEntry):
             older = UUID(int=entry.id.int - (2 * 3_600_000 << 80))
-            await work.execute("UPDATE entries SET id = $1 WHERE id = $2", older, entry.id)
-        await work.execute("ALTER TABLE entries ENABLE TRIGGER entries_are_final")
+            await work.execute("UPDATE ledger_entries SET id = $1 WHERE id = $2", older, entry.id)
+        await work.execute("ALTER TABLE ledger_entries ENABLE TRIGGER ledger_entries_are_final")
 
 
-@pytest.mark.parametrize("statement", ["UPDATE entries SET amount_cents = 1", "DELETE FROM entries"])
+@pytest.mark.parametrize("statement", ["UPDATE ledger_entries SET amount_cents = 1", "DELETE FROM ledger_entries"])
 async def test_an_entry_is_final(payment: Launched, statement: str) -> None:
     await pay(payment, "A")
     async with payment.instance.database.work() as work:

@@ -1,4 +1,4 @@
-"""Payment in a process that kills itself the third time it gets to a point of its calls: `python dying.py POINT`."""
+"""Payment in a process that kills itself the third time it gets to a point of its calls: `python crashing.py POINT`."""
 
 import asyncio
 import os
@@ -13,14 +13,14 @@ from chassis.service import Runtime
 from chassis.tasks import Tasks
 from payment.main import service
 from payment.models import Attempt
-from payment.provider import Outcome, ask
+from payment.provider import ProviderOutcome, request_outcome
 
 BEFORE_CALL = "between commit and call"
 AFTER_CALL = "between call and record"
 POINTS = [BEFORE_CALL, AFTER_CALL]
 
 
-class Dying:
+class CrashingCall:
     """A call that is the end of its process."""
 
     def __init__(self, point: str) -> None:
@@ -31,15 +31,15 @@ class Dying:
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def ask(self, attempt: Attempt, runtime: Runtime) -> Outcome | None:
+    async def request_outcome(self, attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
         self.reach(BEFORE_CALL)
-        outcome = await ask(attempt, runtime)
+        outcome = await request_outcome(attempt, runtime)
         self.reach(AFTER_CALL)
         return outcome
 
 
 if __name__ == "__main__":
-    due, dying = Due(), Dying(sys.argv[1])
-    due.entries = [replace(entry, call=dying.ask) for entry in service.due.entries]
+    due, crashing = Due(), CrashingCall(sys.argv[1])
+    due.entries = [replace(entry, call=crashing.request_outcome) for entry in service.due.entries]
     settings = service.settings.of(service.name)
     asyncio.run(Instance(replace(service, due=due, tasks=Tasks()), settings, MemoryBroker()).run("all"))

@@ -13,7 +13,7 @@ from payment.models import Attempt
 from .money import SECRET, check_money, command, pay, send, states
 
 KINDS = {"authorize": ("", "A"), "capture": ("A", "C"), "void": ("AC", "V"), "refund": ("AC", "R")}
-MISBEHAVIOUR: dict[str, dict[str, Any]] = {
+FAULTS: dict[str, dict[str, Any]] = {
     "503 before acting": {"trouble": "unavailable"},
     "500 after acting": {"trouble": "breaks"},
     "slow, but in time": {"trouble": "late"},
@@ -31,13 +31,13 @@ async def set_card(provider: httpx.AsyncClient, **card: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", MISBEHAVIOUR)
+@pytest.mark.parametrize("how", FAULTS)
 async def test_a_misbehaviour_at_one_kind_of_attempt(
     payment: Launched, provider: httpx.AsyncClient, kind: str, how: str
 ) -> None:
     before, letter = KINDS[kind]
     order_id = await pay(payment, before)
-    await set_card(provider, **MISBEHAVIOUR[how])
+    await set_card(provider, **FAULTS[how])
     await send(payment, command(letter, order_id))
     attempts = {it.kind: it for it in await payment.rows(Attempt)}
     assert len(attempts) == len(before) + 1
