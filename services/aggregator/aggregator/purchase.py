@@ -11,13 +11,13 @@ from fastapi import APIRouter, Response
 from chassis.web import IDEMPOTENCY_KEY, Caller, IdempotencyKey, Runtime
 from contracts import order
 from contracts.order import (
-    RequestQuote,
     CartView,
     OrderView,
     PlaceOrder,
     PutCartLine,
     QuoteView,
     RefundView,
+    RequestQuote,
     ReturnGoods,
 )
 

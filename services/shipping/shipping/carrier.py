@@ -11,12 +11,12 @@ from chassis.guard import Guard, PutOff
 from chassis.service import Runtime
 from contracts import user
 from shipping.config import ShippingSettings
-from shipping.models import CALLING, Shipment, ShipmentState
+from shipping.models import AWAITING_CARRIER, Shipment, ShipmentState
 
 logger = logging.getLogger(__name__)
 
 
-class Parcel(BaseModel):
+class CarrierParcel(BaseModel):
     """A shipment as the carrier has it. One that it does not take has neither id nor tracking code."""
 
     status: Literal["accepted", "rejected", "cancelled", "dispatched", "delivered", "lost"]
@@ -31,20 +31,20 @@ class Parcel(BaseModel):
         return self
 
 
-_parcels = TypeAdapter(list[Parcel])
+_parcels = TypeAdapter(list[CarrierParcel])
 
 
-async def ask(shipment: Shipment, runtime: Runtime) -> Parcel | None:
+async def request_status(shipment: Shipment, runtime: Runtime) -> CarrierParcel | None:
     """Ask for what the shipment waits for, safe to repeat. None: it stays unknown."""
     try:
         match shipment.state:
             case ShipmentState.CREATING:
-                return await _send(shipment, runtime)
+                return await _create_parcel(shipment, runtime)
             case ShipmentState.CANCELLING:
                 answer = await _call(shipment, runtime, "POST", f"/{shipment.carrier_id}/cancel", also=409)
             case _:
                 answer = await _call(shipment, runtime, "GET", f"/{shipment.carrier_id}")
-        return Parcel.model_validate_json(answer.content)
+        return CarrierParcel.model_validate_json(answer.content)
     except PutOff:
         return None
     except (httpx.HTTPError, Problem, ValueError) as error:
@@ -53,7 +53,7 @@ async def ask(shipment: Shipment, runtime: Runtime) -> Parcel | None:
         return None
 
 
-async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
+async def _create_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel:
     users = runtime.client(user.api, as_service=True)
     try:
         address = await users.get(f"/addresses/{shipment.address_id}", into=user.AddressView)
@@ -61,7 +61,7 @@ async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
         if problem.code != "address_not_found":
             raise
         # It may have been there when we asked before, and the carrier's answer was lost.
-        return await _found(shipment, runtime) or Parcel(status="rejected", reason="address_not_found")
+        return await _find_parcel(shipment, runtime) or CarrierParcel(status="rejected", reason="address_not_found")
     body = {
         "reference": str(shipment.order_id),
         "address": address.model_dump(mode="json", exclude={"id"}),
@@ -70,11 +70,11 @@ async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
     key = {"Idempotency-Key": str(shipment.order_id)}
     answer = await _call(shipment, runtime, "POST", "", also=422, json=body, headers=key)
     if answer.status_code == 422:
-        return Parcel.model_validate({"reason": "not_accepted", **answer.json(), "status": "rejected"})
-    return Parcel.model_validate_json(answer.content)
+        return CarrierParcel.model_validate({"reason": "not_accepted", **answer.json(), "status": "rejected"})
+    return CarrierParcel.model_validate_json(answer.content)
 
 
-async def _found(shipment: Shipment, runtime: Runtime) -> Parcel | None:
+async def _find_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel | None:
     answer = await _call(shipment, runtime, "GET", "", params={"reference": str(shipment.order_id)})
     return next(iter(_parcels.validate_json(answer.content)), None)
 
@@ -85,7 +85,7 @@ async def _call(
     """The answer, if it is one: what says that the carrier is in trouble is raised."""
     settings = cast(ShippingSettings, runtime.settings)
     url, timeout = f"{settings.carrier_url}/shipments{path}", settings.carrier_timeout_seconds
-    async with runtime.hold(Guard).call(retry=shipment.state in CALLING and shipment.tries > 0):
+    async with runtime.hold(Guard).call(retry=shipment.state in AWAITING_CARRIER and shipment.tries > 0):
         answer = await runtime.http.request(method, url, timeout=timeout, **request)
         if answer.status_code == 429 or answer.is_server_error:
             answer.raise_for_status()

@@ -11,16 +11,16 @@ from chassis.web import Router, Runtime, Work
 from chassis.webhooks import signed
 from chassis.work import Cause, UnitOfWork
 from contracts.user import Text
-from shipping.carrier import Parcel
+from shipping.carrier import CarrierParcel
 from shipping.config import ShippingSettings
-from shipping.handlers import keep_update, learn
+from shipping.handlers import record_carrier_status, record_update
 from shipping.models import Shipment
 
 logger = logging.getLogger(__name__)
 router = Router(prefix="/hooks")
 
 
-class News(BaseModel):
+class CarrierWebhook(BaseModel):
     """A webhook of the carrier; `reference` is our order's id. Types unknown here are kept, and change nothing."""
 
     type: Annotated[str, Field(max_length=100)]
@@ -43,17 +43,19 @@ STATUS: dict[str, Literal["dispatched", "delivered", "lost"]] = {
 
 
 @router.post("/carrier", status_code=204)
-async def hear_carrier(request: Request, work: Work, runtime: Runtime) -> None:
-    news = await signed(request, cast(ShippingSettings, runtime.settings).carrier_webhook_secret, News)
-    await _tell(news, work)
+async def receive_carrier_webhook(request: Request, work: Work, runtime: Runtime) -> None:
+    webhook = await signed(request, cast(ShippingSettings, runtime.settings).carrier_webhook_secret, CarrierWebhook)
+    await _apply_webhook(webhook, work)
 
 
-async def _tell(news: News, work: UnitOfWork) -> None:
-    found = await work.lock(Shipment, order_id=[news.reference])
+async def _apply_webhook(webhook: CarrierWebhook, work: UnitOfWork) -> None:
+    found = await work.lock(Shipment, order_id=[webhook.reference])
     if not found:
-        logger.warning("the carrier speaks of a shipment that is not ours", extra={"reference": str(news.reference)})
+        logger.warning("the carrier speaks of a shipment that is not ours", extra={"reference": str(webhook.reference)})
     for shipment in found:
         work.cause = Cause.kept_by(shipment)
-        keep_update(shipment, news.status, news.occurred_at or work.now, news.place)
-        if status := STATUS.get(news.status):
-            learn(shipment, Parcel(status=status, id=news.id, tracking_code=news.tracking_code), work)
+        record_update(shipment, webhook.status, webhook.occurred_at or work.now, webhook.place)
+        if status := STATUS.get(webhook.status):
+            record_carrier_status(
+                shipment, CarrierParcel(status=status, id=webhook.id, tracking_code=webhook.tracking_code), work
+            )

@@ -33,10 +33,10 @@ class ShipmentState(StrEnum):
     LOST = "lost"
 
 
-LEFT = (ShipmentState.DISPATCHED, ShipmentState.DELIVERED, ShipmentState.LOST)
+DEPARTED = (ShipmentState.DISPATCHED, ShipmentState.DELIVERED, ShipmentState.LOST)
 STOPPED = (ShipmentState.REJECTED, ShipmentState.CANCELLED)
-OVER = (*STOPPED, ShipmentState.DELIVERED, ShipmentState.LOST)
-CALLING = (ShipmentState.CREATING, ShipmentState.CANCELLING)
+ENDED = (*STOPPED, ShipmentState.DELIVERED, ShipmentState.LOST)
+AWAITING_CARRIER = (ShipmentState.CREATING, ShipmentState.CANCELLING)
 
 
 class Shipment(Row, table=True):
@@ -55,7 +55,7 @@ class Shipment(Row, table=True):
     reason: str | None = None
     carrier_id: str | None = None
     tracking_code: str | None = None
-    cancel_waits: bool = False  # CancelShipment came while it is unknown whether the carrier has the parcel
+    cancel_pending: bool = False  # CancelShipment came while it is unknown whether the carrier has the parcel
     updates: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # status, at, place
     tries: int = 0
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)

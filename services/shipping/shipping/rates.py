@@ -38,4 +38,4 @@ def _complete(rates: RatesView) -> RatesView:
     return rates
 
 
-Rates = Annotated[RatesView, AfterValidator(_complete)]
+CompleteRates = Annotated[RatesView, AfterValidator(_complete)]

@@ -37,17 +37,17 @@ class ShipmentView(BaseModel):
 
 
 @router.get("/rates")
-async def rates(response: Response, runtime: Runtime, _: Caller) -> RatesView:
+async def get_rates(response: Response, runtime: Runtime, _: Caller) -> RatesView:
     response.headers["cache-control"] = f"max-age={RATES_SECONDS}"
     return cast(ShippingSettings, runtime.settings).rates
 
 
 @router.get("/shipments/{order_id}")
-async def shipment(order_id: UUID, work: Work, _: Staff) -> ShipmentView:
+async def get_shipment(order_id: UUID, work: Work, _: Staff) -> ShipmentView:
     return ShipmentView.model_validate(await shipment_of_order(work, order_id), from_attributes=True)
 
 
 @router.get("/totals")
-async def totals(work: Work, _: Staff) -> dict[ShipmentState, int]:
+async def get_totals(work: Work, _: Staff) -> dict[ShipmentState, int]:
     counts = await counts_by_state(work)
     return {state: counts.get(state, 0) for state in ShipmentState}

@@ -21,11 +21,11 @@ from shipping.main import service
 SECRET = b64encode(b"shared with the carrier").decode()
 
 
-class Users(ThreadingHTTPServer):
+class AddressServer(ThreadingHTTPServer):
     """The part of the user service that shipping meets: addresses for services, and the keys of access tokens."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _AddressRequestHandler)
         self.addresses: dict[UUID, dict[str, str]] = {}
         self.away = False
 
@@ -36,8 +36,8 @@ class Users(ThreadingHTTPServer):
         return id
 
 
-class _Answer(BaseHTTPRequestHandler):
-    server: Users
+class _AddressRequestHandler(BaseHTTPRequestHandler):
+    server: AddressServer
 
     def do_GET(self) -> None:
         status, answer = self.answer()
@@ -62,9 +62,9 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
+def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddressServer]:
     """After `launch`, which names a server for the keys alone."""
-    with Users() as users:
+    with AddressServer() as users:
         Thread(target=users.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         monkeypatch.setenv("USER_URL", f"http://127.0.0.1:{users.server_port}")
         yield users
@@ -88,7 +88,7 @@ async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def shipping(launch: Launch, users: Users, carrier: httpx.AsyncClient) -> Launched:
+async def shipping(launch: Launch, users: AddressServer, carrier: httpx.AsyncClient) -> Launched:
     settings = {"CARRIER_URL": str(carrier.base_url), "CARRIER_TIMEOUT_SECONDS": 0.5, "BREAKER_SECONDS": 0.2}
     return await launch(service, CARRIER_WEBHOOK_SECRET=SECRET, **settings)
 

@@ -32,17 +32,17 @@ def command(letter: str, order_id: UUID, address_id: UUID) -> Message:
     return create(order_id, address_id) if letter == "C" else CancelShipment(order_id=order_id)
 
 
-async def send(shipping: Launched, *messages: Message, passing: str = "") -> None:
+async def send(shipping: Launched, *messages: Message, transient: str = "") -> None:
     """Publish, and return when no shipment is in a state that it only passes."""
     await shipping.send(*messages)
     deadline = time.monotonic() + 60
-    while any(it.state in f"creating cancelling {passing}".split() for it in await shipping.rows(Shipment)):
+    while any(it.state in f"creating cancelling {transient}".split() for it in await shipping.rows(Shipment)):
         assert time.monotonic() < deadline, f"stuck: {await shipping.rows(Shipment)}"
         await asyncio.sleep(0.05)
     await shipping.settled()
 
 
-async def hear(shipping: Launched, *types: type[Message]) -> None:
+async def wait_for_events(shipping: Launched, *types: type[Message]) -> None:
     """Wait until all of these, and nothing else, have been announced."""
     deadline = time.monotonic() + 20
     while (heard := [type(event) for event in await shipping.sent()]) != list(types):

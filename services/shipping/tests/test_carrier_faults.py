@@ -17,24 +17,24 @@ from contracts.shipping import (
 from shipping import handlers
 from shipping.models import Shipment
 
-from .conftest import Users
-from .steps import announced, at_the_carrier, check_parcels, create, hear, send
+from .conftest import AddressServer
+from .steps import announced, at_the_carrier, check_parcels, create, send, wait_for_events
 
-TROUBLE = ["unavailable", "breaks", "slow", "late"]
+FAULTS = ["unavailable", "breaks", "slow", "late"]
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_poll_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask after moments, not minutes."""
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
     monkeypatch.setattr(handlers, "MOST_POLL_SECONDS", 1)
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.usefixtures("short_poll_intervals")
+@pytest.mark.parametrize("trouble", FAULTS)
 @pytest.mark.parametrize("call", ["send", "cancel", "ask"])
-async def test_trouble_at_each_call(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, call: str, trouble: str
+async def test_a_fault_at_each_call(
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, call: str, trouble: str
 ) -> None:
     """The first try of the call goes wrong in this way; no webhook helps, and nothing is done twice."""
     order_id, address_id = new_id(), users.add(postcode="10117")
@@ -45,27 +45,27 @@ async def test_trouble_at_each_call(
     await send(shipping, create(order_id, address_id))
     await carrier.put("/settings", json=told)
     if call == "ask":
-        await hear(shipping, ShipmentDispatched)
+        await wait_for_events(shipping, ShipmentDispatched)
     if call == "cancel":
         await send(shipping, CancelShipment(order_id=order_id))
-        await hear(shipping, ShipmentCancelled)
+        await wait_for_events(shipping, ShipmentCancelled)
     ends = {"send": "accepted", "cancel": "cancelled", "ask": "dispatched"}
     assert await at_the_carrier(carrier, order_id) == [ends[call]]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_poll_intervals")
 async def test_asking_is_also_the_net_for_lost_parcels(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
     await carrier.put("/settings", json={"dispatch_seconds": 0, "deliver_seconds": 0})
     await shipping.send(create(new_id(), users.add(postcode="99599")))
-    await hear(shipping, ShipmentDispatched, ShipmentLost)
+    await wait_for_events(shipping, ShipmentDispatched, ShipmentLost)
     (shipment,) = await shipping.rows(Shipment)
     assert shipment.due_at is None
 
 
 async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
     """The carrier is down for everybody; when it is back, every parcel is with it, once."""
     await carrier.put("/settings", json={"mood": {"unavailable": 1}})
@@ -80,8 +80,8 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
     await check_parcels(shipping, carrier, orders)
 
 
-@pytest.mark.usefixtures("webhooks", "impatient")
-async def test_a_cruel_carrier(shipping: Launched, users: Users, carrier: httpx.AsyncClient) -> None:
+@pytest.mark.usefixtures("webhooks", "short_poll_intervals")
+async def test_a_cruel_carrier(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
     """Every kind of trouble, at all calls and webhooks; a third of the orders is cancelled on the way."""
     cruel = {"unavailable": 0.15, "breaks": 0.15, "late": 0.1, "slow": 0.05, "lost": 0.3}
     mood = {**cruel, "webhook_late": 0.3, "webhook_again": 0.3}
@@ -90,7 +90,7 @@ async def test_a_cruel_carrier(shipping: Launched, users: Users, carrier: httpx.
     orders, address_id = [new_id() for _ in range(60)], users.add()
     await shipping.broker.publish([shipping.envelope(create(id, address_id)) for id in orders])
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=id)) for id in orders[::3]])
-    await send(shipping, passing="accepted dispatched")
+    await send(shipping, transient="accepted dispatched")
     await carrier.put("/settings", json={"mood": "kind"})
 
     told_by_us = await announced(shipping)

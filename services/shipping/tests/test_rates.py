@@ -11,7 +11,7 @@ from shipping.config import ShippingSettings
 from shipping.main import service
 from shipping.rates import RATES
 
-from .conftest import SECRET, Users
+from .conftest import SECRET, AddressServer
 
 
 async def test_any_caller_may_know_the_rates(shipping: Launched) -> None:
@@ -46,7 +46,9 @@ def test_heavier_costs_more_everywhere() -> None:
         assert cents == sorted(set(cents))
 
 
-async def test_rates_come_from_the_environment(launch: Launch, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rates_come_from_the_environment(
+    launch: Launch, users: AddressServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = {"currency": "EUR", "countries": {"*": [{"up_to_grams": 1_000, "cents": 1}]}}
     monkeypatch.setenv("SHIPPING_RATES", json.dumps(told))
     shipping = await launch(service, CARRIER_WEBHOOK_SECRET=SECRET)

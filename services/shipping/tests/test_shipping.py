@@ -23,12 +23,12 @@ from contracts.shipping import (
 from contracts.user import AddressView
 from outside.server import Outside
 from shipping import handlers
-from shipping.carrier import ask
+from shipping.carrier import request_status
 from shipping.config import ShippingSettings
 from shipping.models import Shipment, ShipmentState
 
-from .conftest import Users
-from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, hear, send
+from .conftest import AddressServer
+from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, send, wait_for_events
 
 SEQUENCES = ["".join(commands) for length in (1, 2, 3) for commands in product("CX", repeat=length)]
 Answers = dict[tuple[str, str], tuple[str, list[type[Message]]]]
@@ -83,15 +83,15 @@ SITUATIONS = {
 @pytest.mark.usefixtures("webhooks")
 @pytest.mark.parametrize("situation", SITUATIONS)
 async def test_commands_one_after_the_other(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, situation: str
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, situation: str
 ) -> None:
-    answers, (dispatch, deliver, passing), address = SITUATIONS[situation]
+    answers, (dispatch, deliver, transient), address = SITUATIONS[situation]
     await carrier.put("/settings", json={"dispatch_seconds": dispatch, "deliver_seconds": deliver})
     address_id = users.add(**address)
     orders = {new_id(): sequence for sequence in SEQUENCES}
     for step in range(3):
         commands = [command(it[step], id, address_id) for id, it in orders.items() if len(it) > step]
-        await send(shipping, *commands, passing=passing)
+        await send(shipping, *commands, transient=transient)
 
     events = await announced(shipping)
     ours = {it.order_id: it.state for it in await shipping.rows(Shipment)}
@@ -108,15 +108,15 @@ async def test_commands_one_after_the_other(
 @pytest.mark.usefixtures("webhooks")
 @pytest.mark.parametrize("situation", SITUATIONS)
 async def test_commands_all_at_once(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, situation: str
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, situation: str
 ) -> None:
     """The later commands come while it is unknown whether the carrier has the parcel."""
-    _, (dispatch, deliver, passing), address = SITUATIONS[situation]
+    _, (dispatch, deliver, transient), address = SITUATIONS[situation]
     await carrier.put("/settings", json={"dispatch_seconds": dispatch, "deliver_seconds": deliver})
     address_id = users.add(**address)
     orders = {new_id(): sequence for sequence in SEQUENCES}
     commands = [command(letter, id, address_id) for id, sequence in orders.items() for letter in sequence]
-    await send(shipping, *commands, passing=passing)
+    await send(shipping, *commands, transient=transient)
 
     events = await announced(shipping)
     for order_id, sequence in orders.items():
@@ -131,7 +131,7 @@ async def test_commands_all_at_once(
 
 
 @pytest.mark.usefixtures("webhooks")
-async def test_cancel_races_with_dispatch(shipping: Launched, users: Users, carrier: httpx.AsyncClient) -> None:
+async def test_cancel_races_with_dispatch(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
     """Whoever is first wins, and the answer is what the carrier did."""
     await carrier.put("/settings", json={"dispatch_seconds": 0.2})
     orders, address_id = [new_id() for _ in range(60)], users.add()
@@ -139,7 +139,7 @@ async def test_cancel_races_with_dispatch(shipping: Launched, users: Users, carr
     for order_id in orders:
         await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
         await asyncio.sleep(0.005)
-    await send(shipping, passing="accepted")
+    await send(shipping, transient="accepted")
     for order_id, told in (await announced(shipping)).items():
         assert len(set(told)) == 1, told
         (theirs,) = await at_the_carrier(carrier, order_id)
@@ -148,24 +148,24 @@ async def test_cancel_races_with_dispatch(shipping: Launched, users: Users, carr
 
 
 async def test_a_cancel_waits_while_it_is_unknown_who_has_the_parcel(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
     order_id = new_id()
     await shipping.broker.publish([shipping.envelope(create(order_id, users.add(postcode="99504")))])
     await accepted(carrier, order_id)
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
     (waiting,) = await shipping.rows(Shipment)
-    assert (waiting.state, waiting.cancel_waits) == ("creating", True)
+    assert (waiting.state, waiting.cancel_pending) == ("creating", True)
     assert await at_the_carrier(carrier, order_id) == ["accepted"]
 
     await send(shipping)
-    await hear(shipping, ShipmentCancelled)
+    await wait_for_events(shipping, ShipmentCancelled)
     assert await at_the_carrier(carrier, order_id) == ["cancelled"]
 
 
 @pytest.mark.usefixtures("webhooks")
 async def test_kill_9_of_the_carrier_sends_nothing_twice(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, outside: Outside
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, outside: Outside
 ) -> None:
     """Its settings are gone with it: nothing leaves in the 3600 s of before, and nobody is called back."""
     outside.settings = {"DISPATCH_SECONDS": "3600"}
@@ -184,30 +184,30 @@ async def test_kill_9_of_the_carrier_sends_nothing_twice(
 
 
 async def test_asking_is_the_net_when_no_webhook_comes(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
     await carrier.put("/settings", json={"dispatch_seconds": 0.2, "deliver_seconds": 0.5})
     await shipping.send(create(new_id(), users.add()))
-    await hear(shipping, ShipmentDispatched, ShipmentDelivered)
+    await wait_for_events(shipping, ShipmentDispatched, ShipmentDelivered)
     (shipment,) = await shipping.rows(Shipment)
     assert shipment.due_at is None
 
 
 async def test_a_carrier_that_gives_up_by_itself_has_rejected_it(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
     await send(shipping, create(new_id(), users.add()))
     (shipment,) = await shipping.rows(Shipment)
     await carrier.post(f"/shipments/{shipment.carrier_id}/cancel")
-    await hear(shipping, ShipmentRejected)
+    await wait_for_events(shipping, ShipmentRejected)
     (event,) = await shipping.sent()
     assert cast(ShipmentRejected, event).reason == "cancelled_by_carrier"
 
 
 async def test_a_parcel_is_asked_for_less_and_less(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.05)
     await shipping.send(create(new_id(), users.add()))
@@ -218,7 +218,7 @@ async def test_a_parcel_is_asked_for_less_and_less(
 
 
 async def test_an_address_is_read_and_never_kept_or_sent_on(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
     await carrier.put("/settings", json={"dispatch_seconds": 0, "deliver_seconds": 0})
     await shipping.send(create(new_id(), users.add()))
@@ -235,7 +235,7 @@ async def test_an_address_that_is_gone_is_refused(shipping: Launched) -> None:
 
 
 async def test_an_address_that_is_gone_meanwhile_changes_nothing(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
     """The carrier took the parcel, its answer was lost, and then the address went away."""
     order_id, address_id = new_id(), users.add(postcode="99504")
@@ -247,7 +247,7 @@ async def test_an_address_that_is_gone_meanwhile_changes_nothing(
     assert (shipment.state, await shipping.sent()) == ("accepted", [])
 
 
-async def test_it_waits_for_the_user_service(shipping: Launched, users: Users) -> None:
+async def test_it_waits_for_the_user_service(shipping: Launched, users: AddressServer) -> None:
     users.away = True
     await shipping.send(create(new_id(), users.add()))
     (shipment,) = await shipping.rows(Shipment)
@@ -286,11 +286,11 @@ async def test_only_a_clear_answer_is_a_fact(status: int, text: str, outcome: st
         runtime = SimpleNamespace(
             http=http, settings=settings, client=lambda *_, **__: AnyUser(), hold=lambda kind: kind(settings)
         )
-        found = await ask(shipment, cast(Runtime, runtime))
+        found = await request_status(shipment, cast(Runtime, runtime))
     assert (found and found.status) == outcome
 
 
-async def test_staff_see_a_shipment_and_the_counts(shipping: Launched, users: Users) -> None:
+async def test_staff_see_a_shipment_and_the_counts(shipping: Launched, users: AddressServer) -> None:
     order_id = new_id()
     await send(shipping, create(order_id, users.add()), CancelShipment(order_id=new_id()))
     async with shipping.as_staff() as client:
