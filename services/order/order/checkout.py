@@ -1,4 +1,4 @@
-"""The way to an order: the cart, a quote for it, and checking out. What is asked of others is asked before the lock."""
+"""Routes of the cart, quotes and the checkout. Other services are called before any row is locked."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,46 +6,70 @@ from uuid import UUID
 
 from chassis.auth import Token
 from chassis.tables import new_id
-from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work
+from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work, raises
 from contracts.order import CURRENCY, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView, RequestQuote
 from order import queries, saga
-from order.errors import CartFull, PriceChanged, QuoteDoesNotFit, QuoteExpired
+from order.errors import (
+    AddressNotFound,
+    CartEmpty,
+    CartFull,
+    PriceChanged,
+    ProductNotFound,
+    QuoteDoesNotFit,
+    QuoteExpired,
+)
 from order.models import Cart, Quote
 from order.pricing import Offer, goods_cents, make_offer, priced_line
 from order.transitions import order_state
 
-router = Router()
+router = Router(tags=["Cart"])
 MAX_CART_LINES = 50
 
 
 @router.get("/cart")
 async def get_cart(work: Work, caller: Caller) -> CartView:
+    """Get the cart
+
+    A customer who has put nothing into the cart gets an empty one. Prices are those of the moment at which a line
+    entered the cart; a quote or the checkout asks for the current ones.
+    """
     found = await queries.cart_of_customer(work, caller.id)
     return _cart_view(found.lines if found else [])
 
 
-@router.put("/cart/lines/{product_id}")
+@router.put("/cart/lines/{product_id}", responses=raises(ProductNotFound, CartFull))
 async def put_cart_line(product_id: UUID, body: PutCartLine, work: Work, caller: Caller, runtime: Runtime) -> CartView:
-    """Put so many of a product into the cart, at its price now."""
+    """Set the quantity of a product in the cart
+
+    Adds the product, or changes its line. The line takes the current price of the product.
+    """
     line = await priced_line(product_id, body.quantity, runtime)
-    mine = await _lock_cart(work, caller.id)
-    others = [it for it in mine.lines if it["product_id"] != str(product_id)]
+    cart = await _lock_cart(work, caller.id)
+    others = [it for it in cart.lines if it["product_id"] != str(product_id)]
     if len(others) >= MAX_CART_LINES:
         raise CartFull()
-    return _save_cart(mine, [*others, line.model_dump(mode="json")], work)
+    return _save_cart(cart, [*others, line.model_dump(mode="json")], work)
 
 
 @router.delete("/cart/lines/{product_id}")
 async def delete_cart_line(product_id: UUID, work: Work, caller: Caller) -> CartView:
-    mine = await _lock_cart(work, caller.id)
-    return _save_cart(mine, [it for it in mine.lines if it["product_id"] != str(product_id)], work)
+    """Remove a product from the cart
+
+    Returns the cart. A product that is not in the cart is not an error.
+    """
+    cart = await _lock_cart(work, caller.id)
+    return _save_cart(cart, [it for it in cart.lines if it["product_id"] != str(product_id)], work)
 
 
-@router.post("/quotes", status_code=201)
+@router.post("/quotes", status_code=201, responses=raises(CartEmpty, ProductNotFound, AddressNotFound))
 async def request_quote(body: RequestQuote, work: Work, caller: Caller, runtime: Runtime) -> QuoteView:
-    """Promise the prices of now for a while."""
-    seen = _order_lines(await queries.filled_cart_of_customer(work, caller.id))
-    offered = await make_offer(seen, body.address_id, caller, runtime)
+    """Request a quote for the cart
+
+    The current prices, with shipping to the address, are promised until `valid_until`. Send the quote's id with the
+    checkout of the same cart and address; a quote is good for one order.
+    """
+    in_cart = _order_lines(await queries.filled_cart_of_customer(work, caller.id))
+    offered = await make_offer(in_cart, body.address_id, caller, runtime)
     await work.begin()
     quote = Quote.new(
         id=new_id(),
@@ -60,13 +84,22 @@ async def request_quote(body: RequestQuote, work: Work, caller: Caller, runtime:
     return QuoteView.model_validate(work.add(quote), from_attributes=True)
 
 
-@router.post("/checkouts", status_code=202)
+@router.post(
+    "/checkouts",
+    status_code=202,
+    responses=raises(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, AddressNotFound),
+)
 async def check_out_cart(
     body: PlaceOrder, work: Work, caller: Caller, runtime: Runtime, _: IdempotencyKey
 ) -> OrderView:
-    """Make an order of the cart, if its prices still hold or were promised."""
-    seen = await queries.filled_cart_of_customer(work, caller.id)
-    in_cart = _order_lines(seen)
+    """Check out the cart
+
+    Places an order at the current prices, or at those of a quote, and deletes the cart. The order is placed, not yet
+    confirmed: follow its status. If the total is not the one that the customer saw, nothing is ordered, and the
+    problem holds the new `total_cents`.
+    """
+    cart = await queries.filled_cart_of_customer(work, caller.id)
+    in_cart = _order_lines(cart)
     if body.quote_id is None:
         offered = await make_offer(in_cart, body.address_id, caller, runtime)
         expected_cents = goods_cents(in_cart) + offered.shipping_cents
@@ -76,14 +109,14 @@ async def check_out_cart(
     if offered.total_cents != (expected_cents if body.total_cents is None else body.total_cents):
         raise PriceChanged(total_cents=offered.total_cents)
     await work.lock(Cart, customer_id=[caller.id])
-    mine = work.get(Cart, seen.id)
-    if mine is None or mine.changed_at != seen.changed_at:
-        raise PriceChanged("The cart has changed meanwhile.", total_cents=offered.total_cents)
-    return OrderView.model_validate(order_state(saga.place_order(work, mine, *offered, body)))
+    locked = work.get(Cart, cart.id)
+    if locked is None or locked.changed_at != cart.changed_at:
+        raise PriceChanged("The cart has changed during the checkout.", total_cents=offered.total_cents)
+    return OrderView.model_validate(order_state(saga.place_order(work, locked, *offered, body)))
 
 
 async def _redeem_quote(id: UUID, in_cart: list[OrderLine], address_id: UUID, caller: Token, work: Work) -> Offer:
-    """Take the quote away: it is good for one order."""
+    """Delete the quote, which is good for one order, and return its offer. Raises QuoteExpired and QuoteDoesNotFit."""
     for quote in await work.lock(Quote, id=[id]):
         if quote.customer_id != caller.id or quote.valid_until <= work.now:
             break
@@ -97,14 +130,15 @@ async def _redeem_quote(id: UUID, in_cart: list[OrderLine], address_id: UUID, ca
 
 
 async def _lock_cart(work: Work, customer_id: UUID) -> Cart:
-    for mine in await work.lock(Cart, customer_id=[customer_id]):
-        return mine
+    """The customer's cart under a lock; a new one if there was none."""
+    for cart in await work.lock(Cart, customer_id=[customer_id]):
+        return cart
     return work.add(Cart.new(id=new_id(), customer_id=customer_id, lines=[], changed_at=work.now))
 
 
-def _save_cart(mine: Cart, lines: list[Any], work: Work) -> CartView:
-    mine.lines, mine.changed_at = lines, work.now
-    mine.expires_at = work.now + timedelta(seconds=work.settings.cart_seconds)
+def _save_cart(cart: Cart, lines: list[Any], work: Work) -> CartView:
+    cart.lines, cart.changed_at = lines, work.now
+    cart.expires_at = work.now + timedelta(seconds=work.settings.cart_seconds)
     return _cart_view(lines)
 
 

@@ -1,4 +1,4 @@
-"""What happens to carts and quotes without their owner: they expire, or their owner is erased."""
+"""How carts and quotes end without a checkout: they expire, or their customer is erased."""
 
 from chassis.subscriptions import rows
 from chassis.work import UnitOfWork
@@ -17,7 +17,7 @@ def remove_expired(row: Cart | Quote, work: UnitOfWork) -> None:
 
 @on(UserErased, needs=[rows(Cart, customer_id="user_id"), rows(Quote, customer_id="user_id")])
 def erase_customer(event: UserErased, work: UnitOfWork) -> None:
-    """Orders are kept for the books: the id in them leads to nobody any more."""
+    """Delete carts and quotes. Orders are kept for the books; their customer id no longer leads to a person."""
     personal = [*work.all(Cart, customer_id=event.user_id), *work.all(Quote, customer_id=event.user_id)]
     for row in personal:
         work.remove(row)

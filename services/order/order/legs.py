@@ -1,4 +1,4 @@
-"""The legs of an order: what each message says of which, and when a leg is closed."""
+"""The three legs of an order (stock, payment, shipment): the fact that each event states, and when a leg is closed."""
 
 from chassis.messaging.message import Event
 from chassis.work import UnitOfWork
@@ -8,7 +8,7 @@ from order.models import Order, PaymentLeg, ShipmentLeg, StockLeg
 
 Fact = StockLeg | PaymentLeg | ShipmentLeg
 
-# What each message says of which leg.
+# The fact that each event states.
 FACTS: dict[type[Event], Fact] = {
     product.StockReserved: StockLeg.RESERVED,
     product.StockRejected: StockLeg.REJECTED,
@@ -26,15 +26,20 @@ FACTS: dict[type[Event], Fact] = {
     shipping.ShipmentLost: ShipmentLeg.LOST,
 }
 
+# The column of `Order` that holds a leg.
 LEG_COLUMNS: dict[type, str] = {StockLeg: "stock", PaymentLeg: "payment", ShipmentLeg: "shipment"}
 
+# Closed: nothing is held any more.
 CLOSED_STOCK = (StockLeg.REJECTED, StockLeg.RELEASED)
 CLOSED_PAYMENT = (PaymentLeg.NONE, PaymentLeg.DECLINED, PaymentLeg.VOIDED)
 DEPARTED = (ShipmentLeg.DISPATCHED, ShipmentLeg.DELIVERED, ShipmentLeg.LOST)
 
 
 def record_fact(order: Order, fact: Fact) -> bool:
-    """Put a fact into its leg, unless it is there already or beyond, in the order in which the models list facts."""
+    """Set the leg to the fact, and return whether this changed the leg.
+
+    A leg only goes forward, in the order in which its enum lists the facts: a repeated or late fact changes nothing.
+    """
     leg, facts = LEG_COLUMNS[type(fact)], list(type(fact))
     if facts.index(fact) <= facts.index(type(fact)(getattr(order, leg))):
         return False
@@ -43,7 +48,8 @@ def record_fact(order: Order, fact: Fact) -> bool:
 
 
 def order_of(event: Event, work: UnitOfWork) -> Order:
+    """The loaded order of an event. Raises OrderNotFound, which makes the event a dead letter."""
     order = work.get(Order, event.order_id)  # type: ignore[attr-defined]  # every event that comes here has one
     if order is None:
-        raise OrderNotFound(f"{event.wire_type} speaks of an order that does not exist.")
+        raise OrderNotFound(f"{event.wire_type} names an order that does not exist.")
     return order

@@ -1,4 +1,4 @@
-"""Order: keeps carts, and takes an order from checkout to its end, also back again."""
+"""Order: keeps carts, and takes each order from checkout to delivery, cancellation or refund."""
 
 from chassis.service import Service
 from contracts import product, shipping, user

@@ -1,4 +1,4 @@
-"""Carts, quotes and orders as they are stored."""
+"""The tables of carts, quotes and orders."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -16,11 +16,11 @@ from contracts.product import Line
 
 
 class Row(Table, registry=registry()):
-    """A table of this service."""
+    """The base of this service's tables."""
 
 
 class StockLeg(StrEnum):
-    """The last fact known of the goods of an order. A later one in this list takes the place of an earlier."""
+    """The last fact known of the goods of an order. A leg only goes forward in this list."""
 
     REQUESTED = "requested"
     RESERVED = "reserved"
@@ -30,7 +30,7 @@ class StockLeg(StrEnum):
 
 
 class PaymentLeg(StrEnum):
-    """The last fact known of the money of an order. A later one in this list takes the place of an earlier."""
+    """The last fact known of the money of an order. A leg only goes forward in this list."""
 
     NONE = "none"
     REQUESTED = "requested"
@@ -42,7 +42,7 @@ class PaymentLeg(StrEnum):
 
 
 class ShipmentLeg(StrEnum):
-    """The last fact known of the parcel of an order. A later one in this list takes the place of an earlier."""
+    """The last fact known of the parcel of an order. A leg only goes forward in this list."""
 
     NONE = "none"
     REQUESTED = "requested"
@@ -54,7 +54,7 @@ class ShipmentLeg(StrEnum):
 
 
 class Cart(Row, table=True):
-    """What a customer has gathered. There is one at most; checking out takes it away."""
+    """The products that a customer wants to buy; one cart at most for each customer. A checkout deletes it."""
 
     __tablename__ = "carts"
     __table_args__ = (
@@ -69,7 +69,7 @@ class Cart(Row, table=True):
 
 
 class Quote(Row, table=True):
-    """Prices that were promised for a cart and an address. Checking out with it takes it away."""
+    """Prices that were promised for a cart and an address. A checkout with the quote deletes it."""
 
     __tablename__ = "quotes"
     id: UUID = Field(primary_key=True)
@@ -83,7 +83,11 @@ class Quote(Row, table=True):
 
 
 class Order(Row, table=True):
-    """An order with its three legs. `deadline` says when its status has lasted too long."""
+    """An order with its three legs.
+
+    `deadline` is when its status times out; `attention` is why staff has to look at it; `unanswered_tries` counts
+    how often the commands of this status were repeated.
+    """
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -105,7 +109,7 @@ class Order(Row, table=True):
     customer_id: UUID
     cart_id: UUID
     address_id: UUID
-    payment_token: str | None  # until the payment is decided
+    payment_token: str | None  # deleted once payment has it
     lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
     shipping_cents: int = Field(sa_type=BigInteger)
     total_cents: int = Field(sa_type=BigInteger)
@@ -113,18 +117,18 @@ class Order(Row, table=True):
     placed_at: datetime = Field(sa_type=Timestamptz)
     changed_at: datetime = Field(sa_type=Timestamptz)
     returnable_until: datetime | None = Field(default=None, sa_type=Timestamptz)
-    refunds: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # as refunds.py has them
+    refunds: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # see refunds.py
     refunded_cents: int = Field(default=0, sa_type=BigInteger)
     cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
     @property
     def goods(self) -> list[Line]:
-        """How many of which product, without names and prices."""
+        """The products and quantities of the lines, without names and prices."""
         return [Line(product_id=line["product_id"], quantity=line["quantity"]) for line in self.lines]
 
 
 class Step(Row, table=True):
-    """One move of an order: its history, kept for good."""
+    """One status change of an order. The history of an order is kept for good."""
 
     __tablename__ = "steps"
     order_id: UUID = Field(primary_key=True)

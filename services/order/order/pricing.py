@@ -1,4 +1,4 @@
-"""What an order costs: the prices and weights of its products, its address, and what sending it there costs."""
+"""The price of an order, from the products' prices and weights, the address, and the shipping rates."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from order.errors import AddressNotFound, ProductNotFound
 
 
 class Offer(NamedTuple):
-    """Lines at a price, and the price of sending them."""
+    """Lines with their prices, and the price of shipping them."""
 
     lines: list[OrderLine]
     shipping_cents: int
@@ -26,7 +26,7 @@ class Offer(NamedTuple):
 
 
 class ShippingRateCache:
-    """What sending costs, as shipping last said. When shipping is away, what it said before still holds."""
+    """The last shipping rates that were read. While shipping is unavailable, the rates from before are used."""
 
     def __init__(self, settings: OrderSettings) -> None:
         self._seconds = settings.rates_seconds
@@ -34,6 +34,7 @@ class ShippingRateCache:
         self._asked_at = 0.0
 
     async def current(self, runtime: Runtime) -> shipping.RatesView:
+        """The rates, read again when they are older than `rates_seconds`. Raises Problem if there are none yet."""
         if self._known is None or time.monotonic() - self._asked_at > self._seconds:
             self._asked_at = time.monotonic()
             try:
@@ -45,11 +46,14 @@ class ShippingRateCache:
         return self._known
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close: the cache holds no connection."""
 
 
 async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
-    """What these goods cost now, sent to this address of the caller."""
+    """Price these lines at today's prices, sent to this address of the caller.
+
+    Raises ProductNotFound and AddressNotFound.
+    """
     sold, address, rates = await asyncio.gather(
         _sold_products(lines, runtime),
         _address_of_caller(address_id, caller, runtime),
@@ -58,7 +62,7 @@ async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, ru
     priced, grams = [], 0
     for line in lines:
         if (found := sold.get(line.product_id)) is None:
-            raise ProductNotFound(f"{line.name} is not sold any more.", field="product_id")
+            raise ProductNotFound(f"{line.name} is no longer sold.", field="product_id")
         priced.append(order_line(found, line.quantity))
         grams += line.quantity * found.weight_grams
     return Offer(priced, rates.cents(address.country, grams))
@@ -79,7 +83,7 @@ async def _address_of_caller(id: UUID, caller: Token, runtime: Runtime) -> user.
 
 
 async def priced_line(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:
-    """So many of a product at its price now."""
+    """A line with today's price of the product. Raises ProductNotFound."""
     try:
         client = runtime.client(product.api)
         return order_line(await client.get(f"/products/{product_id}", into=product.ProductView), quantity)

@@ -31,7 +31,7 @@ _steps_of_orders = (
     .order_by(col(Step.order_id), col(Step.version))
 )
 _steps = select(Step).where(Step.order_id == bindparam("order_id")).order_by(col(Step.version))
-LOWEST_ID, HIGHEST_ID = UUID(int=0), UUID(int=2**128 - 1)
+LOWEST_ID, HIGHEST_ID = UUID(int=0), UUID(int=2**128 - 1)  # where paging begins
 
 
 async def cart_of_customer(work: UnitOfWork, customer_id: UUID) -> Cart | None:
@@ -54,7 +54,7 @@ async def order_by_id(work: UnitOfWork, id: UUID) -> Order:
 
 
 async def orders_of_customer(work: UnitOfWork, customer_id: UUID, before: UUID, limit: int) -> list[Order]:
-    """Newest first, from behind `before`."""
+    """The newest first, beginning after `before`."""
     return await work.fetch(_orders, customer_id=customer_id, before=before, limit=limit)
 
 
@@ -63,7 +63,7 @@ async def steps_of_order(work: UnitOfWork, order_id: UUID) -> list[Step]:
 
 
 async def orders_after(work: UnitOfWork, after: UUID, limit: int) -> list[Order]:
-    """All there are, by id."""
+    """All orders by id, beginning after `after`."""
     return await work.fetch(_orders_after, after=after, limit=limit)
 
 

@@ -1,18 +1,18 @@
-"""Money that goes back: for goods that come back, and for all of a parcel that was lost.
+"""Refunds: for goods that are returned, and for a parcel that was lost.
 
-| state     | what happens             | out                         | next      |
-|-----------|--------------------------|-----------------------------|-----------|
-| -         | the customer announces   |                             | announced |
-| announced | the goods come back      | RestockItems                | waiting   |
-| -         | the parcel is lost       |                             | waiting   |
-| waiting   | the payment is captured  | RefundPayment               | asked     |
-|           | the payment is given up  |                             | refused   |
-| asked     | PaymentRefunded          | (the order moves, `saga.py`) | refunded  |
-|           | PaymentRefundRefused     | (attention)                 | refused   |
-| refused   | it is resumed            | RefundPayment, a new one    | asked     |
+| state            | trigger                         | sends                                | next             |
+|------------------|---------------------------------|--------------------------------------|------------------|
+| -                | the customer announces a return |                                      | announced        |
+| announced        | the goods arrive                | RestockItems                         | awaiting_capture |
+| -                | the parcel is lost              |                                      | awaiting_capture |
+| awaiting_capture | the payment is captured         | RefundPayment                        | requested        |
+|                  | the payment is voided           |                                      | refused          |
+| requested        | PaymentRefunded                 | OrderRefunded, see `saga.py`         | refunded         |
+|                  | PaymentRefundRefused            | (attention)                          | refused          |
+| refused          | staff resume the order          | RefundPayment with a new `refund_id` | requested        |
 
-A refund is an entry in its order's list: its `id`, the `lines` that come back, `amount_cents`, `state`, `reason`, and
-`refund_id`, under which payment was asked for it.
+A refund is an entry of `Order.refunds`: its `id`, the `lines` that come back, `amount_cents`, `state`, `reason`, and
+`refund_id`, the id in the messages to and from payment.
 """
 
 from collections import Counter
@@ -31,7 +31,10 @@ from order.models import Order, PaymentLeg
 
 
 def announce_return(order: Order, lines: Sequence[Line], work: UnitOfWork) -> RefundView:
-    """Goods of a delivered order are on their way back. With the last of them the shipping is paid back as well."""
+    """Announce that goods of a delivered order come back. The return of the last goods refunds the shipping as well.
+
+    Raises OrderNotDelivered, ReturnTooLate and ReturnExceedsOrder.
+    """
     if order.status != OrderStatus.DELIVERED:
         raise OrderNotDelivered()
     if order.returnable_until is None or work.now > order.returnable_until:
@@ -64,7 +67,7 @@ def _add_refund(order: Order, amount_cents: int, state: RefundState, back: Count
 
 
 def receive_return(order: Order, id: UUID, work: UnitOfWork) -> RefundView:
-    """The goods of an announced return are here. Said again, nothing happens."""
+    """Record that the goods of a return have arrived. Repeating it changes nothing. Raises RefundNotFound."""
     refund = next((it for it in order.refunds if it["id"] == str(id)), None)
     if refund is None:
         raise RefundNotFound()
@@ -77,12 +80,12 @@ def receive_return(order: Order, id: UUID, work: UnitOfWork) -> RefundView:
 
 
 def refund_all(order: Order) -> None:
-    """The parcel is lost: all that was paid and is not refunded yet."""
+    """Refund all that was paid and is not refunded yet, because the parcel was lost."""
     _add_refund(order, order.total_cents - order.refunded_cents, RefundState.AWAITING_CAPTURE, Counter())
 
 
 def request_due_refunds(order: Order, work: UnitOfWork) -> None:
-    """Give back what is owed as soon as it is known to be ours. What will never be taken is not given back."""
+    """Request the refunds that waited for the capture, or refuse them if the payment was voided: no money was taken."""
     for refund in refunds_in_state(order, RefundState.AWAITING_CAPTURE):
         if order.payment == PaymentLeg.CAPTURED:
             _request_refund(order, refund, work)
@@ -98,7 +101,7 @@ def _request_refund(order: Order, refund: dict[str, Any], work: UnitOfWork) -> N
 
 
 def repeat_open_refunds(order: Order, work: UnitOfWork) -> bool:
-    """Repeat what was not answered. Whether there was anything."""
+    """Repeat the requests that payment has not answered; False if there are none."""
     open_ones = refunds_in_state(order, RefundState.REQUESTED)
     for refund in open_ones:
         _request_refund(order, refund, work)
@@ -106,7 +109,7 @@ def repeat_open_refunds(order: Order, work: UnitOfWork) -> bool:
 
 
 def retry_refused_refunds(order: Order, work: UnitOfWork) -> None:
-    """What payment has refused it refuses forever, so it is asked for another one of the same amount."""
+    """Request refused refunds under new ids: payment's refusal is final for the old one."""
     for refund in refunds_in_state(order, RefundState.REFUSED):
         if refund["reason"] != "not_captured":
             _update_refund(order, refund, state=RefundState.AWAITING_CAPTURE, reason=None, refund_id=str(new_id()))
@@ -114,7 +117,7 @@ def retry_refused_refunds(order: Order, work: UnitOfWork) -> None:
 
 
 def record_refunded(order: Order, refund_id: UUID) -> int:
-    """The cents that went back now; 0 when it is known already."""
+    """Record that payment made the refund. Returns its cents, or 0 if this was known already."""
     refund = _refund_with_id(order, refund_id)
     if refund["state"] == RefundState.REFUNDED:
         return 0
@@ -124,7 +127,7 @@ def record_refunded(order: Order, refund_id: UUID) -> int:
 
 
 def record_refusal(order: Order, refund_id: UUID, reason: str) -> bool:
-    """Whether it is news."""
+    """Record that payment refused the refund. Returns False if the refund does not wait for an answer."""
     refund = _refund_with_id(order, refund_id)
     if refund["state"] != RefundState.REQUESTED:
         return False

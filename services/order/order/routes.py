@@ -1,10 +1,10 @@
-"""HTTP in: orders, to look at, to cancel and to send back; and what staff does about those that are stuck."""
+"""Routes of orders: list, cancel and return; for staff, receive returns and resume stuck orders."""
 
 from uuid import UUID
 
 from chassis.auth import Token
 from chassis.pages import Cursor, Limit, Page, page, position
-from chassis.web import Caller, IdempotencyKey, Router, ServiceCaller, Staff, Work
+from chassis.web import Caller, IdempotencyKey, Router, ServiceCaller, Staff, Work, raises
 from contracts.order import (
     ExportedOrder,
     OrderView,
@@ -15,68 +15,120 @@ from contracts.order import (
     StuckOrderView,
 )
 from order import queries, refunds, saga
-from order.errors import OrderNotFound
+from order.errors import (
+    NothingToWriteOff,
+    OrderAlreadyShipped,
+    OrderNotDelivered,
+    OrderNotFound,
+    OrderNotStuck,
+    RefundNotFound,
+    ReturnExceedsOrder,
+    ReturnTooLate,
+)
 from order.models import Order, Step
 from order.transitions import order_state
 
-router = Router()
+router = Router(tags=["Orders"])
 
 
 @router.get("/orders")
 async def list_orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
+    """List the caller's orders
+
+    The newest first.
+    """
     (before,) = position(cursor, (queries.HIGHEST_ID,))
     found = await queries.orders_of_customer(work, caller.id, before, limit + 1)
     return page(found, limit, _order_view, lambda order: (order.id,))
 
 
-@router.get("/orders/{order_id}")
+@router.get("/orders/{order_id}", responses=raises(OrderNotFound))
 async def get_order(order_id: UUID, work: Work, caller: Caller) -> OrderView:
+    """Get an order
+
+    A customer gets orders of their own only; staff and services get any order.
+    """
     return _order_view(_check_visible(await queries.order_by_id(work, order_id), caller))
 
 
-@router.get("/orders/{order_id}/history")
+@router.get("/orders/{order_id}/history", responses=raises(OrderNotFound))
 async def get_order_history(order_id: UUID, work: Work, caller: Caller) -> list[StepView]:
+    """Get the status changes of an order
+
+    The oldest first, each with the event that caused it.
+    """
     _check_visible(await queries.order_by_id(work, order_id), caller)
     return [_step_view(it) for it in await queries.steps_of_order(work, order_id)]
 
 
-@router.post("/orders/{order_id}/cancellation", status_code=202)
+@router.post("/orders/{order_id}/cancellation", status_code=202, responses=raises(OrderNotFound, OrderAlreadyShipped))
 async def cancel_order(order_id: UUID, work: Work, caller: Caller) -> OrderView:
-    """As long as the parcel has not left. Whether it was in time, shipping decides."""
+    """Cancel an order
+
+    Possible as long as the parcel has not left. If the shipment is already requested, the order becomes `withdrawing`
+    and shipping decides whether the cancellation came in time: follow the status. Repeating it changes nothing.
+    """
     found = _check_visible(await _lock_order(order_id, work), caller)
     saga.cancel_order(found, work)
     return _order_view(found)
 
 
-@router.get("/orders/{order_id}/refunds")
+@router.get("/orders/{order_id}/refunds", responses=raises(OrderNotFound))
 async def list_refunds(order_id: UUID, work: Work, caller: Caller) -> list[RefundView]:
+    """List the refunds of an order
+
+    Announced returns are among them: they are refunded once the goods have arrived.
+    """
     found = _check_visible(await queries.order_by_id(work, order_id), caller)
     return [refunds.refund_view(it) for it in found.refunds]
 
 
-@router.post("/orders/{order_id}/returns", status_code=201)
+@router.post(
+    "/orders/{order_id}/returns",
+    status_code=201,
+    responses=raises(OrderNotFound, OrderNotDelivered, ReturnTooLate, ReturnExceedsOrder),
+)
 async def return_goods(order_id: UUID, body: ReturnGoods, work: Work, caller: Caller, _: IdempotencyKey) -> RefundView:
-    """Announce that goods come back; the money follows when they are here."""
+    """Announce a return
+
+    Creates a refund in the state `announced`. The money goes back when the goods have arrived; the return of the last
+    goods refunds the shipping as well.
+    """
     return refunds.announce_return(_check_visible(await _lock_order(order_id, work), caller), body.lines, work)
 
 
-@router.post("/orders/{order_id}/returns/{refund_id}/receipt")
+@router.post("/orders/{order_id}/returns/{refund_id}/receipt", responses=raises(OrderNotFound, RefundNotFound))
 async def receive_goods(order_id: UUID, refund_id: UUID, work: Work, _: Staff) -> RefundView:
-    """The goods are here: they are for sale again, and their money goes back."""
+    """Confirm that returned goods have arrived
+
+    For staff. The goods are restocked, and their refund is requested once the payment is captured. Repeating it
+    changes nothing.
+    """
     return refunds.receive_return(await _lock_order(order_id, work), refund_id, work)
 
 
 @router.get("/stuck-orders")
 async def list_stuck_orders(work: Work, _: Staff, cursor: Cursor = None, limit: Limit = 20) -> Page[StuckOrderView]:
-    """Orders that somebody has to look at, the oldest first."""
+    """List orders that need attention
+
+    For staff, the oldest first. `attention` says why; resume the order once the cause is removed.
+    """
     (after,) = position(cursor, (queries.LOWEST_ID,))
     found = await queries.stuck_orders(work, after, limit + 1)
     return page(found, limit, _stuck_view, lambda order: (order.id,))
 
 
-@router.post("/orders/{order_id}/resumption", status_code=202)
+@router.post(
+    "/orders/{order_id}/resumption",
+    status_code=202,
+    responses=raises(OrderNotFound, OrderNotStuck, NothingToWriteOff),
+)
 async def resume_order(order_id: UUID, body: ResumeOrder, work: Work, _: Staff) -> OrderView:
-    """Ask again for what did not come, or write off the money that cannot be captured."""
+    """Resume an order that needs attention
+
+    For staff. The commands that were refused or not answered are sent again. With `write_off`, money that could not
+    be captured is given up instead.
+    """
     found = await _lock_order(order_id, work)
     saga.resume_order(found, work, body.write_off)
     return _order_view(found)
@@ -84,7 +136,10 @@ async def resume_order(order_id: UUID, body: ResumeOrder, work: Work, _: Staff) 
 
 @router.get("/exports/orders")
 async def export_orders(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ExportedOrder]:
-    """Every order with its steps, by id, for read models that are built anew."""
+    """Export orders with their status changes
+
+    For services that rebuild a read model: every order, by id.
+    """
     (after,) = position(cursor, (queries.LOWEST_ID,))
     found = await queries.orders_after(work, after, limit + 1)
     steps = await queries.steps_of_orders(work, [it.id for it in found])
@@ -104,7 +159,7 @@ async def _lock_order(order_id: UUID, work: Work) -> Order:
 
 
 def _check_visible(found: Order, caller: Token) -> Order:
-    """Somebody else's order does not exist, except for staff."""
+    """Hide the order from other customers: for them, it does not exist. Staff and services see every order."""
     if caller.subject != str(found.customer_id) and not caller.roles & {"staff", "service"}:
         raise OrderNotFound()
     return found

@@ -1,6 +1,6 @@
-"""The life of an order after checkout, read from top to bottom.
+"""The saga of an order after checkout: its transitions, and what each sends.
 
-| status      | what is known or happens         | out                                | next        |
+| status      | fact or trigger                  | sends                              | next        |
 |-------------|----------------------------------|------------------------------------|-------------|
 | -           | checkout                         | ReserveStock                       | placed      |
 | placed      | StockReserved                    | AuthorizePayment                   | reserved    |
@@ -16,22 +16,23 @@
 |             | ShipmentDispatched               | CommitStock, CapturePayment        | shipped     |
 |             | deadline                         | CancelShipment again; attention²   | withdrawing |
 | cancelling  | stock and payment are closed     |                                    | cancelled   |
-|             | deadline                         | the open undo again; attention²    | cancelling  |
+|             | deadline                         | open commands again; attention²    | cancelling  |
 | shipped     | ShipmentDelivered                |                                    | delivered   |
 |             | ShipmentLost                     | RefundPayment¹                     | undelivered |
 |             | PaymentCaptureRefused, deadline  | attention                          | shipped     |
-| delivered   | goods come back                  | RestockItems, RefundPayment¹       | delivered   |
-|             | PaymentRefunded: a part, all     |                                    | -, refunded |
+| delivered   | goods are returned               | RestockItems, RefundPayment¹       | delivered   |
+|             | PaymentRefunded: a part; all     |                                    | -; refunded |
 |             | deadline                         | the open refund again; attention²  | delivered   |
 | undelivered | PaymentRefunded, PaymentVoided   |                                    | refunded    |
 |             | PaymentCaptureRefused            | VoidPayment                        | undelivered |
 |             | deadline                         | the open refund again; attention²  | undelivered |
 
-¹ once captured: `refunds.py`. ² from the second time on.
+¹ Once the payment is captured, see `refunds.py`. ² From the second time on.
 
-An order has three legs (stock, payment, shipment), each holding the last fact known of it. A message is recorded in
-its leg in any status, and then the order moves by every row that has become true: an early fact waits in its leg, a
-repeated one changes nothing. Each move sends its commands and one event with the order's full state.
+An order has three legs (stock, payment, shipment), and each holds the last fact known of it. An event is recorded in
+its leg in any status, and then the order makes every transition whose row has become true. So an early fact waits in
+its leg, and a repeated fact changes nothing. Each transition sends its commands and one event with the order's full
+state. The commands that release what was held (ReleaseStock, VoidPayment) are the compensation of the saga.
 """
 
 from datetime import timedelta
@@ -58,7 +59,7 @@ due = Due()
 def place_order(
     work: UnitOfWork, cart: Cart, lines: list[contract.OrderLine], shipping_cents: int, body: contract.PlaceOrder
 ) -> Order:
-    """Turn the cart into an order and ask for its goods."""
+    """Turn the cart into an order and reserve its goods."""
     order = work.add(
         Order.new(
             id=new_id(),
@@ -85,7 +86,7 @@ def place_order(
 
 @on(*FACTS, needs=rows(Order, id="order_id"))
 def advance_order(event: Event, work: UnitOfWork) -> None:
-    """Record what has happened in its leg, and let the order move on."""
+    """Record a fact in its leg, and make every transition that it allows."""
     order = order_of(event, work)
     fact = FACTS[type(event)]
     if record_fact(order, fact):
@@ -95,11 +96,11 @@ def advance_order(event: Event, work: UnitOfWork) -> None:
             pass
         refunds.request_due_refunds(order, work)
     elif fact == order.payment == PaymentLeg.REFUSED and order.attention is None:
-        order.attention = "capture_refused"  # once more, after it was resumed
+        order.attention = "capture_refused"  # again, after staff resumed the order
     if order.status == OrderStatus.UNDELIVERED and order.payment == PaymentLeg.REFUSED:
-        work.send(payment.VoidPayment(order_id=order.id))  # nothing has arrived, so nothing is to be paid
+        work.send(payment.VoidPayment(order_id=order.id))  # the customer has received nothing, so nothing is owed
         order.attention = None
-    if order.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):  # too late: what is alive is undone again
+    if order.status in (OrderStatus.CANCELLING, OrderStatus.CANCELLED):  # a late fact: release it again
         if fact is StockLeg.RESERVED:
             work.send(product.ReleaseStock(order_id=order.id))
         if fact in (PaymentLeg.AUTHORIZED, PaymentLeg.CAPTURED):
@@ -124,7 +125,7 @@ def record_refused_refund(event: payment.PaymentRefundRefused, work: UnitOfWork)
 
 
 def _make_transition(order: Order, work: UnitOfWork, cause: str) -> bool:
-    """Make the one move that the table allows now, if there is one."""
+    """Make the one transition that the table allows now; False if there is none."""
     match order.status, order.stock, order.payment, order.shipment:
         case OrderStatus.PLACED, StockLeg.RESERVED, _, _:
             _request_payment(order, work)
@@ -161,7 +162,7 @@ def _make_transition(order: Order, work: UnitOfWork, cause: str) -> bool:
 
 @due(Order.deadline)
 def time_out_order(order: Order, work: UnitOfWork) -> None:
-    """The order has been in its status for too long."""
+    """Do what the table says for a status that has lasted too long."""
     order.deadline = None
     match order.status:
         case OrderStatus.PLACED:
@@ -182,7 +183,7 @@ def time_out_order(order: Order, work: UnitOfWork) -> None:
 
 
 def cancel_order(order: Order, work: UnitOfWork) -> None:
-    """The customer does not want it any more. Said again, nothing happens."""
+    """Cancel for the customer, as long as the parcel may not have left. Repeating it changes nothing."""
     match order.status:
         case OrderStatus.PLACED | OrderStatus.RESERVED:
             _begin_cancelling(order, work, "customer", reason="cancelled_by_customer")
@@ -195,7 +196,7 @@ def cancel_order(order: Order, work: UnitOfWork) -> None:
 
 
 def resume_order(order: Order, work: UnitOfWork, write_off: bool) -> None:
-    """Somebody has looked: ask again for what did not come, or give the money up."""
+    """Repeat, for staff, what was refused or not answered; with `write_off` void a payment instead of capturing it."""
     if order.attention is None:
         raise OrderNotStuck()
     if write_off and order.attention != "capture_refused":
@@ -235,13 +236,13 @@ def _begin_cancelling(order: Order, work: UnitOfWork, cause: str, reason: str) -
 
 
 def _begin_withdrawing(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
-    """Nothing is undone before shipping has answered: the parcel may have left."""
+    """Ask shipping to stop the parcel. Goods and money stay held until it answers: the parcel may have left."""
     work.send(shipping.CancelShipment(order_id=order.id))
     change_status(order, OrderStatus.WITHDRAWING, work, cause, reason)
 
 
 def _compensate(order: Order, work: UnitOfWork) -> None:
-    """Give back what may be held."""
+    """Release goods and money that may be held."""
     if order.payment not in CLOSED_PAYMENT:
         work.send(payment.VoidPayment(order_id=order.id))
     if order.stock not in CLOSED_STOCK:

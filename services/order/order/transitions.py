@@ -1,4 +1,4 @@
-"""How an order changes: its history, its event, the mail to its customer, and its next deadline."""
+"""What belongs to each status change of an order: its history, event, mail to the customer, and next deadline."""
 
 from datetime import datetime, timedelta
 from uuid import uuid5
@@ -9,14 +9,15 @@ from contracts.notification import Notify, Template
 from contracts.order import OrderStatus
 from order.models import Order, Step
 
-# What the customer is written to about.
+# The mail that a customer gets when an order comes to a status.
 MAIL_OF_STATUS = {
     OrderStatus.CONFIRMED: Template.ORDER_CONFIRMED,
     OrderStatus.CANCELLED: Template.ORDER_CANCELLED,
     OrderStatus.SHIPPED: Template.ORDER_SHIPPED,
 }
 
-UNSETTLED_MONEY = ("capture_refused", "refund_refused")  # stays until somebody has dealt with it
+# Attention that a status change does not end: staff or payment has to settle it.
+UNSETTLED_MONEY = ("capture_refused", "refund_refused")
 
 
 def change_status(
@@ -27,14 +28,14 @@ def change_status(
     reason: str | None = None,
     event: type[contract.OrderEvent] | None = None,
 ) -> None:
-    """Change the status, write history and announce it. The first reason stays."""
+    """Change the status, add a step to the history and send the event. The first reason of an order stays."""
     order.status, order.version, order.changed_at = status, order.version + 1, work.now
     order.reason = order.reason or reason
     order.unanswered_tries = 0
     if order.attention not in UNSETTLED_MONEY:
         order.attention = None
     if status != OrderStatus.PLACED:
-        order.payment_token = None  # payment has been told, or never will be
+        order.payment_token = None  # sent to payment by now, or not needed any more
     order.deadline = deadline_of(status, work)
     work.add(
         Step.new(order_id=order.id, version=order.version, status=status, reason=order.reason, cause=cause, at=work.now)
@@ -45,6 +46,7 @@ def change_status(
 
 
 def notify_customer(order: Order, template: Template, work: UnitOfWork, amount_cents: int | None = None) -> None:
+    """Send the customer a mail, at most one of each template for each version of the order."""
     work.send(
         Notify(
             user_id=order.customer_id,
@@ -59,7 +61,7 @@ def notify_customer(order: Order, template: Template, work: UnitOfWork, amount_c
 
 
 def escalate(order: Order, work: UnitOfWork) -> None:
-    """Asked once more; after that, somebody has to look."""
+    """Count a command that was not answered in time; from the second time on the order needs attention."""
     order.unanswered_tries += 1
     if order.unanswered_tries > 1:
         order.attention = "unanswered"
@@ -67,11 +69,12 @@ def escalate(order: Order, work: UnitOfWork) -> None:
 
 
 def deadline_of(status: OrderStatus | str, work: UnitOfWork) -> datetime | None:
+    """When an order that is in this status now times out; None if the status has no time limit."""
     seconds: float | None = getattr(work.settings, f"{OrderStatus(status).value}_seconds", None)
     return None if seconds is None else work.now + timedelta(seconds=seconds)
 
 
 def order_state(order: Order) -> dict[str, object]:
-    """The order as events and views show it."""
+    """The fields of `contracts.order.OrderState`, as events and views show them."""
     shown = contract.OrderView.model_fields
     return {name: order.id if name == "order_id" else getattr(order, name) for name in shown}
