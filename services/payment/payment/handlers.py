@@ -1,26 +1,28 @@
-"""The life of a payment, read from top to bottom: commands make attempts, the outcomes of attempts make events.
+"""The state machine of a payment: commands add attempts, and the outcomes of attempts send events.
 
 | state           | AuthorizePayment  | CapturePayment        | VoidPayment      | RefundPayment | outcome of attempt  |
 |-----------------|-------------------|-----------------------|------------------|---------------|---------------------|
 | (none)          | authorizing       | PaymentCaptureRefused | voided           | -Refused      |                     |
-| authorizing     |                   | PaymentCaptureRefused | waits            | -Refused      | authorized/declined |
+| authorizing     |                   | PaymentCaptureRefused | pending          | -Refused      | authorized/declined |
 | authorized      | PaymentAuthorized | capturing             | voiding          | -Refused      |                     |
 | declined        | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided    | -Refused      |                     |
-| capturing       | PaymentAuthorized |                       | waits            | waits         | captured/-refused   |
-| captured        | PaymentAuthorized | PaymentCaptured       | voiding or waits | an attempt    | -Refunded/-Refused  |
+| capturing       | PaymentAuthorized |                       | pending          | pending       | captured/-refused   |
+| captured        | PaymentAuthorized | PaymentCaptured       | voiding¹         | an attempt    | -Refunded/-Refused  |
 | capture_refused | PaymentAuthorized | capturing             | voiding          | -Refused      |                     |
 | voiding         |                   | PaymentCaptureRefused |                  | -Refused      | voided              |
 | voided          | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided    | -Refused      |                     |
 
-An outcome is announced by the event of its state. Where nothing is answered, the outcome under way is the answer.
-A captured payment stays captured while parts of it are refunded, several at once if asked so; a VoidPayment waits for
-their outcomes and then gives back the rest, and no refund is begun after it.
+¹ Pending while the outcome of a refund is unknown.
+
+Each outcome is announced by the event of its state. Where the table shows no answer to a command, the outcome of the
+running attempt will be the answer. A captured payment stays captured while parts of it are refunded, also several at
+the same time. A VoidPayment waits for their outcomes and then refunds the rest; later refunds are refused.
 """
 
-import random
 from datetime import timedelta
 from uuid import UUID
 
+from chassis.backoff import retry_delay_seconds
 from chassis.due import Due
 from chassis.subscriptions import Subscriptions, rows
 from chassis.work import UnitOfWork
@@ -82,6 +84,7 @@ def capture_payment(command: CapturePayment, work: UnitOfWork) -> None:
 
 
 def _order_with_refunds(about: VoidPayment | Attempt, work: UnitOfWork) -> list[UUID]:
+    """The order's id if it has refunds, so that most payments do without one more query."""
     payment = work.get(Payment, about.order_id)
     return [payment.order_id] if payment is not None and payment.refund_requested_cents else []
 
@@ -96,7 +99,7 @@ def void_payment(command: VoidPayment, work: UnitOfWork) -> None:
 
 
 def _void(payment: Payment, work: UnitOfWork) -> None:
-    """End with no money held: at once, by an attempt, or after the attempt whose outcome is unknown."""
+    """Leave no money held: at once, by an attempt, or once the outcome of the running attempt is known."""
     match payment.state:
         case PaymentState.AUTHORIZING | PaymentState.CAPTURING:
             payment.void_pending = True
@@ -140,10 +143,10 @@ def refund_payment(command: RefundPayment, work: UnitOfWork) -> None:
     needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_order_with_refunds)],
 )
 def record_outcome(attempt: Attempt, outcome: ProviderOutcome | None, work: UnitOfWork) -> None:
-    """What the provider said becomes the state of the payment; while it is unknown, it is asked for again."""
+    """Record the outcome of an attempt, or schedule its next try while the outcome is unknown."""
     if outcome is None:
-        delay = min(FIRST_RETRY_SECONDS * 2 ** min(attempt.tries, 20), MOST_RETRY_SECONDS)
-        attempt.due_at = work.now + timedelta(seconds=delay * random.uniform(0.5, 1))
+        seconds = retry_delay_seconds(attempt.tries, FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS)
+        attempt.due_at = work.now + timedelta(seconds=seconds)
         attempt.tries += 1
         return
     payment = work.get(Payment, attempt.order_id)
@@ -162,6 +165,7 @@ def record_outcome(attempt: Attempt, outcome: ProviderOutcome | None, work: Unit
 
 
 def _record_result(payment: Payment, attempt: Attempt, outcome: ProviderOutcome, work: UnitOfWork) -> None:
+    """Set the payment's state, post what happened to the money, and send the event."""
     payment.provider_id = outcome.id
     match attempt.kind, outcome.status:
         case AttemptKind.AUTHORIZE, "declined":

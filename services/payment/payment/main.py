@@ -1,4 +1,4 @@
-"""Payment: holds, takes and gives back money through a payment provider, and keeps books of it."""
+"""Payment: authorizes, captures, voids and refunds through a payment provider, and keeps the books."""
 
 from chassis.service import Service
 from contracts import payment as contract

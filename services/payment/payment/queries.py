@@ -42,7 +42,7 @@ _movements = (
 
 
 def _balance(account: LedgerAccount) -> Any:
-    """What came into an account less what went out."""
+    """The debits of an account less its credits."""
     sign = case((col(LedgerEntry.debit) == account.value, 1), (col(LedgerEntry.credit) == account.value, -1), else_=0)
     return func.sum(sign * col(LedgerEntry.amount_cents))
 
@@ -66,7 +66,7 @@ async def payment_of_order(work: UnitOfWork, order_id: UUID) -> Payment:
 
 
 async def attempts_of_order(work: UnitOfWork, order_id: UUID) -> list[Attempt]:
-    """The oldest first."""
+    """All attempts of an order, the oldest first."""
     return await work.fetch(_attempts, order_id=order_id)
 
 
@@ -75,17 +75,17 @@ async def refunds_of_order(work: UnitOfWork, order_id: UUID) -> list[Refund]:
 
 
 async def unknown_attempts(work: UnitOfWork, order_ids: Sequence[UUID]) -> list[Attempt]:
-    """Those whose outcome is unknown."""
+    """The attempts of these orders whose outcome is unknown."""
     return await work.fetch(_unknown, order_ids=order_ids)
 
 
 async def unreconciled_after(work: UnitOfWork, order_id: UUID, limit: int) -> list[UUID]:
-    """Orders whose money has moved since the provider last said the same, those after this one."""
+    """Orders that have entries since the provider last confirmed their amounts, by id, beginning after `order_id`."""
     return await work.fetch(_unreconciled, after=order_id, limit=limit)
 
 
 async def compared_position(work: UnitOfWork) -> int:
-    """The number of the provider's last change that was compared with the books."""
+    """The number of the provider's last change that was compared with the ledger."""
     return await work.one(_position) or 0
 
 
@@ -94,18 +94,18 @@ async def discrepancies_after(work: UnitOfWork, provider_id: str, limit: int) ->
 
 
 async def discrepant_ids_of_reference(work: UnitOfWork, reference: str) -> list[str]:
-    """The provider's ids where we did not agree about this order."""
+    """The provider's ids of payments for this order that have a discrepancy."""
     return await work.fetch(_discrepant_ids, reference=reference)
 
 
 async def books_of_orders(work: UnitOfWork, order_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-    """The cents held and captured of each; those without entries are left out."""
+    """The cents held and captured for each order by the ledger; orders without entries are left out."""
     found = await work.fetch(_books, order_ids=order_ids)
     return {row["order_id"]: (int(row["held"]), int(row["captured"])) for row in found}
 
 
 async def movements_between(work: UnitOfWork, after: UUID, until: UUID) -> dict[LedgerAccount, int]:
-    """By how many cents each account was changed by the entries after one id up to another."""
+    """The change of each account in cents by the entries after one id, up to and including another."""
     cents: dict[LedgerAccount, int] = defaultdict(int)
     for row in await work.fetch(_movements, after=after, until=until):
         cents[LedgerAccount(row["debit"])] += int(row["cents"])
@@ -114,7 +114,7 @@ async def movements_between(work: UnitOfWork, after: UUID, until: UUID) -> dict[
 
 
 async def balances(work: UnitOfWork) -> dict[LedgerAccount, int]:
-    """The cents in each account: closed balances, and what was moved since."""
+    """The cents in each account: the closed balances, and the entries since."""
     closed = await work.fetch(_balances)
     since = await movements_between(work, max((it.closed_id for it in closed), default=LOWEST_ID), HIGHEST_ID)
     before = {it.account: it.cents for it in closed}

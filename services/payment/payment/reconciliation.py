@@ -1,4 +1,4 @@
-"""Whether the provider and our books agree on a payment, and what is kept where they do not."""
+"""Reconciliation of payments: comparing the provider's amounts with the ledger, and keeping the discrepancies."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProviderBalance(NamedTuple):
-    """What the provider has of a payment, in cents; nothing when it does not know it any more."""
+    """What the provider holds and has captured of a payment, in cents; 0 if the provider no longer has the payment."""
 
     provider_id: str
     reference: str
@@ -36,7 +36,7 @@ class ProviderBalance(NamedTuple):
 
 
 async def compare_with_books(seen: Sequence[ProviderBalance], work: UnitOfWork) -> None:
-    """Keep where we differ, forget where we agree again."""
+    """Add a discrepancy where the amounts differ, and delete it where they agree again."""
     orders = order_ids(seen)
     await work.lock(Payment, order_id=orders)
     await work.lock(Discrepancy, provider_id=[it.provider_id for it in seen])
@@ -53,7 +53,7 @@ async def compare_with_books(seen: Sequence[ProviderBalance], work: UnitOfWork) 
 
 
 def _record_comparison(seen: ProviderBalance, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitOfWork) -> bool:
-    """Whether we agree."""
+    """Update the discrepancy of one payment; True if the amounts agree."""
     known = work.get(Discrepancy, seen.provider_id)
     agreed = ours == (seen.held, seen.captured)
     if known is not None:
@@ -70,8 +70,8 @@ def _record_comparison(seen: ProviderBalance, ours: tuple[int, int], kind: Discr
             their_captured_cents=seen.captured,
         )
         work.add(found)
-        if known is not None:  # and not only changed while we looked
-            logger.warning("the provider and our books do not agree", extra=found.model_dump(mode="json"))
+        if known is not None:  # the second time: no change that was made during the first comparison
+            logger.warning("the provider and the ledger do not agree on a payment", extra=found.model_dump(mode="json"))
     return agreed
 
 
@@ -80,7 +80,7 @@ def order_ids(seen: Iterable[ProviderBalance]) -> list[UUID]:
 
 
 async def retry_unknown_attempts(orders: Collection[UUID], work: UnitOfWork) -> None:
-    """Have what is unknown of these orders asked for soon."""
+    """Repeat the attempts of these orders whose outcome is unknown."""
     unknown = await unknown_attempts(work, list(orders))
     if unknown:
         retry_soon(await work.lock(Attempt, id=[attempt.id for attempt in unknown]), work)

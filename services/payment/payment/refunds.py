@@ -1,4 +1,4 @@
-"""Parts of a payment that are given back, each once per refund_id, together never more than was captured."""
+"""Refunds of a payment: each `refund_id` once, and all together never more than was captured."""
 
 from chassis.work import UnitOfWork
 from contracts.payment import PaymentRefunded, PaymentRefundRefused
@@ -8,7 +8,7 @@ from payment.models import AttemptKind, LedgerAccount, Payment, PaymentRefundSta
 
 
 def refusal_reason(payment: Payment, amount_cents: int) -> str | None:
-    """Why so much of this payment cannot be given back, now or when it is captured."""
+    """Why this amount cannot be refunded, now or after the capture; None if it can."""
     if payment.void_pending or payment.state not in (PaymentState.CAPTURED, PaymentState.CAPTURING):
         return "voiding" if payment.void_pending else payment.state
     if not 0 < amount_cents <= payment.amount_cents - payment.refund_requested_cents:
@@ -17,21 +17,22 @@ def refusal_reason(payment: Payment, amount_cents: int) -> str | None:
 
 
 def refuse(refund: Refund, reason: str, work: UnitOfWork) -> None:
+    """Refuse a refund for good, and send the event."""
     refund.state, refund.reason = PaymentRefundState.REFUSED, reason
     announce_result(refund, work)
 
 
 def announce_result(refund: Refund, work: UnitOfWork) -> None:
-    """Say what became of it; while that is unknown, the outcome under way is the answer."""
-    told = {"order_id": refund.order_id, "refund_id": refund.id}
+    """Send the event of a refund that has ended. While its outcome is unknown, the outcome will be the answer."""
+    ids = {"order_id": refund.order_id, "refund_id": refund.id}
     if refund.state == PaymentRefundState.REFUNDED:
-        work.send(PaymentRefunded(**told, amount_cents=refund.amount_cents))
+        work.send(PaymentRefunded(**ids, amount_cents=refund.amount_cents))
     elif refund.state == PaymentRefundState.REFUSED:
-        work.send(PaymentRefundRefused(**told, reason=refund.reason or refund.state))
+        work.send(PaymentRefundRefused(**ids, reason=refund.reason or refund.state))
 
 
 def request_pending(payment: Payment, work: UnitOfWork) -> None:
-    """Give back what was asked for, as soon as it is known whether the money is ours."""
+    """Send the refunds that waited for the capture to the provider, or refuse them if the capture was refused."""
     for refund in work.all(Refund, order_id=payment.order_id, state=PaymentRefundState.AWAITING_CAPTURE):
         if payment.state == PaymentState.CAPTURED:
             refund.state = PaymentRefundState.REFUNDING
@@ -42,7 +43,7 @@ def request_pending(payment: Payment, work: UnitOfWork) -> None:
 
 
 def record_result(refund: Refund, payment: Payment, refused: str | None, work: UnitOfWork) -> None:
-    """The provider has given it back, or refused with this reason."""
+    """Record that the provider made the refund, or refused it for the reason `refused`."""
     if refused is None:
         refund.state = PaymentRefundState.REFUNDED
         post(payment, refund.amount_cents, work, debit=LedgerAccount.REFUNDED, credit=LedgerAccount.CAPTURED)
@@ -53,7 +54,7 @@ def record_result(refund: Refund, payment: Payment, refused: str | None, work: U
 
 
 def has_pending(payment: Payment, work: UnitOfWork) -> bool:
-    """Whether the outcome of a refund is unknown."""
+    """Whether the payment has a refund whose outcome is unknown."""
     return any(
         refund.state in (PaymentRefundState.AWAITING_CAPTURE, PaymentRefundState.REFUNDING)
         for refund in work.all(Refund, order_id=payment.order_id)

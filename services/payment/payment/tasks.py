@@ -1,6 +1,6 @@
-"""What is done every so often: the books are compared with the provider's, and closed, so that they stay quick to add.
+"""Periodic tasks: reconciling payments with the provider, and closing the books so that totals stay quick to add up.
 
-No call to the provider is made inside a transaction. A run that fails goes on the next time where it was.
+No call to the provider is made inside a transaction. A run that fails continues the next time where it stopped.
 """
 
 from datetime import timedelta
@@ -23,12 +23,12 @@ from payment.reconciliation import ProviderBalance, compare_with_books, order_id
 
 tasks = Tasks()
 BATCH = 100
-OPEN_PERIOD = timedelta(hours=1)  # no transaction takes that long, and no clock is that wrong
+OPEN_PERIOD = timedelta(hours=1)  # longer than any transaction takes, and than any clock is wrong
 
 
 @tasks.every(seconds=300)
 async def reconcile(runtime: Runtime) -> None:
-    """Look at what the provider has changed, then at what it did not mention, then at where we did not agree."""
+    """Compare what the provider has changed, then what its list did not mention, then what differed before."""
     while await _compare_next_changes(runtime):
         pass
     after = LOWEST_ID
@@ -44,6 +44,7 @@ async def reconcile(runtime: Runtime) -> None:
 
 
 async def _compare_next_changes(runtime: Runtime) -> bool:
+    """Compare the next page of the provider's list of changes; False at its end."""
     async with runtime.database.work() as work:
         since = await compared_position(work)
     page = await list_changes(since, runtime)
@@ -61,7 +62,7 @@ async def _compare_next_changes(runtime: Runtime) -> bool:
 
 
 async def _compare_order(reference: str, runtime: Runtime) -> None:
-    """Compare all that the provider has, or once had, for an order."""
+    """Compare all payments that the provider has, or once had, for an order."""
     seen = {listed.id: ProviderBalance.of(listed) for listed in await find_by_reference(reference, runtime)}
     orders = order_ids([ProviderBalance("", reference)])
     async with runtime.database.work() as work:
@@ -89,10 +90,10 @@ async def _known_discrepancies(after: str, runtime: Runtime) -> list[Discrepancy
 
 @tasks.every(seconds=3600)
 async def close_books(runtime: Runtime) -> None:
-    """Add what was moved until an hour ago to the balances, so that totals are not a sum over all there ever was."""
+    """Add the entries until an hour ago to the balances, so that totals need not add up all entries."""
     async with runtime.database.work() as work:
         await work.lock(Balance, account=list(LedgerAccount))
-        until = UUID(int=int((work.now - OPEN_PERIOD).timestamp() * 1000) << 80)  # UUIDv7 begin with milliseconds
+        until = UUID(int=int((work.now - OPEN_PERIOD).timestamp() * 1000) << 80)  # a UUIDv7 begins with milliseconds
         closed = {account: work.get(Balance, account) for account in LedgerAccount}
         since = max((it.closed_id for it in closed.values() if it), default=LOWEST_ID)
         cents = await movements_between(work, since, until)

@@ -121,5 +121,5 @@ async def test_a_webhook_that_is_not_the_providers_changes_nothing(
 
 async def test_news_of_a_stranger_is_taken_and_said(payment: Launched, caplog: pytest.LogCaptureFixture) -> None:
     assert (await post_webhook(payment, signed(webhook_body("captured", new_id())))).status_code == 204
-    assert "the provider speaks of a payment that is not ours" in caplog.messages
+    assert "the provider sent a webhook about an unknown payment" in caplog.messages
     assert await payment.rows(Payment) == []

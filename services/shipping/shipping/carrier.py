@@ -1,4 +1,4 @@
-"""The adapter of the carrier: what a shipment waits for becomes a request, whose answer is a fact or stays unknown."""
+"""The adapter of the carrier: it turns the state of a shipment into an HTTP request, and the answer into a fact."""
 
 import logging
 from typing import Any, Literal, Self, cast
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class CarrierParcel(BaseModel):
-    """A shipment as the carrier has it. One that it does not take has neither id nor tracking code."""
+    """A shipment at the carrier. A rejected one has neither id nor tracking code."""
 
     status: Literal["accepted", "rejected", "cancelled", "dispatched", "delivered", "lost"]
     id: str | None = None
@@ -35,7 +35,7 @@ _parcels = TypeAdapter(list[CarrierParcel])
 
 
 async def request_status(shipment: Shipment, runtime: Runtime) -> CarrierParcel | None:
-    """Ask for what the shipment waits for, safe to repeat. None: it stays unknown."""
+    """Request what the shipment waits for, which is safe to repeat. None: the answer is unknown."""
     try:
         match shipment.state:
             case ShipmentState.CREATING:
@@ -49,7 +49,7 @@ async def request_status(shipment: Shipment, runtime: Runtime) -> CarrierParcel 
         return None
     except (httpx.HTTPError, Problem, ValueError) as error:
         about = {"order_id": str(shipment.order_id), "state": shipment.state, "error": repr(error)}
-        logger.warning("what the carrier says of a shipment is unknown, it will be asked again", extra=about)
+        logger.warning("the carrier's answer about a shipment is unknown; the request will be repeated", extra=about)
         return None
 
 
@@ -60,7 +60,7 @@ async def _create_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel:
     except Problem as problem:
         if problem.code != "address_not_found":
             raise
-        # It may have been there when we asked before, and the carrier's answer was lost.
+        # An earlier request may have sent the parcel while the address still existed, and its answer was lost.
         return await _find_parcel(shipment, runtime) or CarrierParcel(status="rejected", reason="address_not_found")
     body = {
         "reference": str(shipment.order_id),
@@ -75,6 +75,7 @@ async def _create_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel:
 
 
 async def _find_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel | None:
+    """The carrier's parcel for this order, if an earlier request made one."""
     answer = await _call(shipment, runtime, "GET", "", params={"reference": str(shipment.order_id)})
     return next(iter(_parcels.validate_json(answer.content)), None)
 
@@ -82,7 +83,7 @@ async def _find_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel | 
 async def _call(
     shipment: Shipment, runtime: Runtime, method: str, path: str, also: int = 0, **request: Any
 ) -> httpx.Response:
-    """The answer, if it is one: what says that the carrier is in trouble is raised."""
+    """The answer, also one with the status `also`. An answer of an overloaded or failing carrier is raised."""
     settings = cast(ShippingSettings, runtime.settings)
     url, timeout = f"{settings.carrier_url}/shipments{path}", settings.carrier_timeout_seconds
     async with runtime.hold(Guard).call(retry=shipment.state in AWAITING_CARRIER and shipment.tries > 0):

@@ -1,9 +1,9 @@
-"""The life of a shipment, read from top to bottom: commands say what is wanted, the carrier says what is.
+"""The state machine of a shipment: commands say what is wanted, the carrier reports what has happened.
 
-| state      | CreateShipment     | CancelShipment               | the carrier says                                    |
+| state      | CreateShipment     | CancelShipment               | the carrier reports                                 |
 |------------|--------------------|------------------------------|-----------------------------------------------------|
 | (none)     | creating           | cancelled, ShipmentCancelled |                                                     |
-| creating   |                    | waits                        | accepted, rejected, or as from accepted             |
+| creating   |                    | pending                      | accepted, rejected, or as from accepted             |
 | accepted   |                    | cancelling                   | dispatched, delivered, lost, or cancelled: rejected |
 | cancelling |                    |                              | cancelled, or too late: dispatched, delivered, lost |
 | dispatched | ShipmentDispatched | ShipmentDispatched           | delivered, lost                                     |
@@ -12,15 +12,15 @@
 | rejected   | ShipmentRejected   | ShipmentCancelled            |                                                     |
 | cancelled  | ShipmentRejected   | ShipmentCancelled            |                                                     |
 
-Each new state but accepted and the -ing ones is announced by its event, dispatched always before delivered or lost.
-What the carrier says comes as the answer to a call, as a webhook, or by asking now and then; it is decided under the
-row's lock. What it says of a parcel whose story is over changes nothing; the order knows that story by then.
+Each new state is announced by its event, except `accepted` and those that end in -ing; `dispatched` always comes before
+`delivered` and `lost`. The carrier reports in its answer to a call, by a webhook, or when it is polled. Each report is
+applied under the row's lock. A report about a shipment that has ended changes nothing: its end is announced already.
 """
 
 import logging
-import random
 from datetime import datetime, timedelta
 
+from chassis.backoff import retry_delay_seconds
 from chassis.due import Due
 from chassis.subscriptions import Subscriptions, rows
 from chassis.work import UnitOfWork
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 on = Subscriptions()
 due = Due()
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 0.5, 60
-FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 30, 3600  # webhooks bring the news, asking is the net below them
+FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 30, 3600  # polling is the safety net below webhooks
 MAX_UPDATES = 100
 
 
@@ -72,7 +72,7 @@ def cancel_shipment(command: CancelShipment, work: UnitOfWork) -> None:
 
 
 def _cancel(shipment: Shipment, work: UnitOfWork) -> None:
-    """Answer at once where it is decided; otherwise ask the carrier, as soon as it is known that it has the parcel."""
+    """Answer at once if the parcel was stopped or has left; otherwise ask the carrier, once it confirmed the parcel."""
     if shipment.state in STOPPED:
         work.send(ShipmentCancelled(order_id=shipment.order_id))
     elif shipment.state in DEPARTED:
@@ -86,7 +86,7 @@ def _cancel(shipment: Shipment, work: UnitOfWork) -> None:
 
 @due(Shipment.due_at, call=request_status, lease_seconds=30)
 def record_answer(shipment: Shipment, parcel: CarrierParcel | None, work: UnitOfWork) -> None:
-    """What the carrier said becomes the state of the shipment; while it says nothing new, it is asked again."""
+    """Record the carrier's answer, and schedule the next request if the state has not changed."""
     before = shipment.state
     if parcel is not None:
         record_update(shipment, parcel.status, work.now)
@@ -94,24 +94,23 @@ def record_answer(shipment: Shipment, parcel: CarrierParcel | None, work: UnitOf
     if shipment.state == before:
         calling = before in AWAITING_CARRIER
         first, most = (FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS) if calling else (FIRST_POLL_SECONDS, MOST_POLL_SECONDS)
-        delay = min(first * 2 ** min(shipment.tries, 20), most)
-        shipment.due_at = work.now + timedelta(seconds=delay * random.uniform(0.5, 1))
+        shipment.due_at = work.now + timedelta(seconds=retry_delay_seconds(shipment.tries, first, most))
         shipment.tries += 1
 
 
 def record_update(shipment: Shipment, status: str, at: datetime, place: str | None = None) -> None:
-    """Keep what the carrier said, the first time it says so. It may say what we do not know, such as in_customs."""
+    """Add a report of the carrier to the updates, once. Unknown statuses such as in_customs are kept as well."""
     known = any(it["status"] == status and place in (None, it["place"]) for it in shipment.updates)
     if not known and len(shipment.updates) < MAX_UPDATES:
         shipment.updates = [*shipment.updates, {"status": status, "at": at.isoformat(), "place": place}]
 
 
 def record_carrier_status(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) -> None:
-    """Move on by what the carrier says. Nothing moves back, so late, repeated and reordered news are harmless."""
+    """Apply a report of the carrier. A state never goes back, so late, repeated and reordered reports are harmless."""
     if shipment.state in ENDED:
         if parcel.status in (DEPARTED if shipment.state in STOPPED else ENDED) and parcel.status != shipment.state:
-            about = {"order_id": str(shipment.order_id), "state": shipment.state, "said": parcel.status}
-            logger.warning("the carrier says something else of a shipment that is over", extra=about)
+            about = {"order_id": str(shipment.order_id), "state": shipment.state, "reported": parcel.status}
+            logger.warning("the carrier contradicts the end of a shipment", extra=about)
         return
     before = shipment.state
     shipment.carrier_id = parcel.id or shipment.carrier_id
@@ -132,7 +131,7 @@ def record_carrier_status(shipment: Shipment, parcel: CarrierParcel, work: UnitO
 
 
 def _record_stop(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) -> None:
-    """The carrier does as we asked, or does not send it for a reason of its own."""
+    """Record that nothing is sent: cancelled if we asked for it, rejected if the carrier decided so."""
     if shipment.state == ShipmentState.CANCELLING:
         shipment.state = ShipmentState.CANCELLED
         work.send(ShipmentCancelled(order_id=shipment.order_id))
@@ -142,9 +141,9 @@ def _record_stop(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) ->
 
 
 def _record_departure(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) -> None:
-    """Delivered or lost may be the first news of it, and says that it was dispatched as well."""
+    """Record that the parcel left. `delivered` and `lost` imply `dispatched`, if that was not reported before."""
     if shipment.state != ShipmentState.DISPATCHED:
-        shipment.state, shipment.cancel_pending = ShipmentState.DISPATCHED, False  # this answers the cancel, too
+        shipment.state, shipment.cancel_pending = ShipmentState.DISPATCHED, False  # this also answers a pending cancel
         work.send(_dispatched(shipment))
     if parcel.status == "delivered":
         shipment.state = ShipmentState.DELIVERED

@@ -1,4 +1,4 @@
-"""Shipping: sends parcels through a carrier, stops them while it can, and says when they left, arrived or got lost."""
+"""Shipping: sends parcels through a carrier, stops them before they leave, and reports where they are."""
 
 from chassis.service import Service
 from contracts import shipping as contract

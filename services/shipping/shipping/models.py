@@ -1,6 +1,6 @@
-"""What is sent for an order, and what the carrier said of it.
+"""The table of shipments.
 
-Nothing here is personal: the address is asked for when the carrier is, and its id leads nowhere once it is erased.
+It holds no personal data: the address is read from the user service when the parcel is sent, and only its id is kept.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ class Row(Table, registry=registry()):
 
 
 class ShipmentState(StrEnum):
-    """What we know of the parcel. While it ends in -ing, the outcome of a call to the carrier is unknown."""
+    """The state of a shipment. A state that ends in -ing means that the answer of the carrier is unknown."""
 
     CREATING = "creating"
     ACCEPTED = "accepted"
@@ -40,10 +40,10 @@ AWAITING_CARRIER = (ShipmentState.CREATING, ShipmentState.CANCELLING)
 
 
 class Shipment(Row, table=True):
-    """The shipment of an order. One that was cancelled before it was asked for is a tombstone: cancelled, of nothing.
+    """The shipment of an order. CancelShipment before CreateShipment leaves a tombstone: cancelled, without lines.
 
-    It is its own attempt: `state` says what is to be asked of the carrier at `due_at`, with the order's id as
-    idempotency key, until the answer is known.
+    `state` says what is requested of the carrier at `due_at`, with the order's id as idempotency key, until the answer
+    is known.
     """
 
     __tablename__ = "shipments"
@@ -55,7 +55,7 @@ class Shipment(Row, table=True):
     reason: str | None = None
     carrier_id: str | None = None
     tracking_code: str | None = None
-    cancel_pending: bool = False  # CancelShipment came while it is unknown whether the carrier has the parcel
+    cancel_pending: bool = False  # CancelShipment came while the answer to our create call was unknown
     updates: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # status, at, place
     tries: int = 0
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
