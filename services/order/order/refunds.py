@@ -12,7 +12,7 @@
 | refused          | staff resume the order          | RefundPayment with a new `refund_id` | requested        |
 
 A refund is an entry of `Order.refunds`: its `id`, the `lines` that come back, `amount_cents`, `state`, `reason`, and
-`refund_id`, the id in the messages to and from payment.
+`refund_id`, the id in the messages to and from payment. `superseded_ids` are those that payment refused before.
 """
 
 from collections import Counter
@@ -61,7 +61,8 @@ def _remaining_quantities(order: Order) -> Counter[UUID]:
 def _add_refund(order: Order, amount_cents: int, state: RefundState, back: Counter[UUID]) -> dict[str, Any]:
     id = str(new_id())
     lines = [{"product_id": str(product_id), "quantity": quantity} for product_id, quantity in back.items()]
-    refund = {"id": id, "refund_id": id, "lines": lines, "amount_cents": amount_cents, "state": state, "reason": None}
+    amount = {"amount_cents": amount_cents, "state": state, "reason": None}
+    refund = {"id": id, "refund_id": id, "superseded_ids": [], "lines": lines, **amount}
     order.refunds = [*order.refunds, refund]
     return refund
 
@@ -112,7 +113,8 @@ def retry_refused_refunds(order: Order, work: UnitOfWork) -> None:
     """Request refused refunds under new ids: payment's refusal is final for the old one."""
     for refund in refunds_in_state(order, RefundState.REFUSED):
         if refund["reason"] != "not_captured":
-            _update_refund(order, refund, state=RefundState.AWAITING_CAPTURE, reason=None, refund_id=str(new_id()))
+            ids = {"refund_id": str(new_id()), "superseded_ids": [*refund["superseded_ids"], refund["refund_id"]]}
+            _update_refund(order, refund, state=RefundState.AWAITING_CAPTURE, reason=None, **ids)
     request_due_refunds(order, work)
 
 
@@ -127,7 +129,9 @@ def record_refunded(order: Order, refund_id: UUID) -> int:
 
 
 def record_refusal(order: Order, refund_id: UUID, reason: str) -> bool:
-    """Record that payment refused the refund. Returns False if the refund does not wait for an answer."""
+    """Record that payment refused the refund. False if this was known already, also under a superseded id."""
+    if any(str(refund_id) in it["superseded_ids"] for it in order.refunds):
+        return False
     refund = _refund_with_id(order, refund_id)
     if refund["state"] != RefundState.REQUESTED:
         return False
