@@ -1,4 +1,4 @@
-"""Payment in a process that kills itself the third time it gets to a point of its calls: `python crashing.py POINT`."""
+"""Payment that kills its own process when its calls reach a point for the third time: `python crashing.py POINT`."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ POINTS = [BEFORE_CALL, AFTER_CALL]
 
 
 class CrashingCall:
-    """A call that is the end of its process."""
+    """A call to the provider that kills its own process at a point."""
 
     def __init__(self, point: str) -> None:
         self._point, self._left = point, 3

@@ -1,6 +1,6 @@
-"""Any commands, repeated and interleaved with any outcomes, lost and late ones too: the books equal the provider's.
+"""In any interleaving of repeated commands with known, lost and late outcomes the ledger equals the provider's amounts.
 
-The handlers run as they are, on a unit of work that is never committed; the provider is a model of a few lines.
+The real handlers run on a unit of work that is never committed; the provider is a small model.
 """
 
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ CENTS = 1_000
 
 
 class ProviderModel:
-    """The provider's one payment of the order. It acts once per attempt."""
+    """The one payment of the order at the provider, which acts once for each attempt."""
 
     def __init__(self) -> None:
         self.status, self.captured, self.refunded = "none", 0, 0
@@ -99,19 +99,19 @@ class BooksMachine(RuleBasedStateMachine):
         return cents
 
     @invariant()
-    def money_is_somewhere(self) -> None:
+    def all_balances_add_up_to_zero(self) -> None:
         cents = self.balances()
         assert sum(cents.values()) == 0
         assert all(it >= 0 for account, it in cents.items() if account != LedgerAccount.CUSTOMER)
 
     @invariant()
-    def never_more_is_asked_back_than_was_taken(self) -> None:
+    def refunds_never_exceed_the_payment(self) -> None:
         kept = [it for it in self.work.all(Refund) if it.state != "refused"]
         for payment in self.work.all(Payment):
             assert payment.refund_requested_cents == sum(it.amount_cents for it in kept) <= payment.amount_cents
 
     @invariant()
-    def when_all_is_known_the_books_are_the_providers(self) -> None:
+    def the_ledger_equals_the_provider_once_all_outcomes_are_known(self) -> None:
         if not self.work.all(Attempt, outcome=None):
             cents = self.balances()
             assert (cents[LedgerAccount.HELD], cents[LedgerAccount.CAPTURED]) == (
@@ -121,10 +121,10 @@ class BooksMachine(RuleBasedStateMachine):
             assert {it.state for it in self.work.all(Refund)} <= {"refunded", "refused"}
 
     def teardown(self) -> None:
-        """Everything comes to an end, and after a void nothing is left."""
+        """Let every attempt end. After a VoidPayment no money is left."""
         while unknown := self.work.all(Attempt, outcome=None):
             record_outcome(unknown[0], self.provider.act(unknown[0], willing=True), self.work)
-        self.when_all_is_known_the_books_are_the_providers()
+        self.the_ledger_equals_the_provider_once_all_outcomes_are_known()
         for payment in self.work.all(Payment):
             assert not payment.state.endswith("ing")
             assert not payment.void_pending

@@ -1,4 +1,4 @@
-"""Refunds: in parts and whole, repeated and at once, early, refused, and before a void."""
+"""Refunds: partial and full, repeated and concurrent, before the capture, refused, and before a void."""
 
 import asyncio
 from uuid import UUID
@@ -49,7 +49,7 @@ def result_of(event: Message) -> object:
 async def test_never_more_than_was_captured(
     payment: Launched, provider: httpx.AsyncClient, amounts: list[int], expected: list[object]
 ) -> None:
-    """One after the other, and on another payment all at once."""
+    """One after the other, and for another payment all at once."""
     orders = [await pay(payment, "AC"), await pay(payment, "AC")]
     for cents in amounts:
         await send(payment, refund(orders[0], cents))
@@ -63,8 +63,8 @@ async def test_never_more_than_was_captured(
 
 
 @pytest.mark.parametrize("token", TROUBLED_CARDS)
-async def test_a_refund_id_gives_back_once(payment: Launched, provider: httpx.AsyncClient, token: str) -> None:
-    """Whatever goes wrong on the way, and however often it is commanded, before and after the outcome."""
+async def test_a_refund_id_is_refunded_once(payment: Launched, provider: httpx.AsyncClient, token: str) -> None:
+    """With every kind of fault, and with repeated commands before and after the outcome."""
     order_id = await pay(payment, "AC", token)
     once = refund(order_id, 400)
     await send(payment, once, once, once)
@@ -75,7 +75,7 @@ async def test_a_refund_id_gives_back_once(payment: Launched, provider: httpx.As
     assert [it.kind for it in await payment.rows(Attempt)] == ["authorize", "capture", "refund"]
 
 
-async def test_the_money_of_a_refused_refund_can_be_asked_back_again(
+async def test_the_amount_of_a_refused_refund_can_be_refunded_under_another_id(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
     order_id = await pay(payment, "AC", "tok_not_refunded")
@@ -104,10 +104,10 @@ async def test_an_early_refund_waits_for_the_capture(
 
 
 @pytest.mark.parametrize("token", TROUBLED_CARDS)
-async def test_a_void_waits_for_refunds_and_gives_back_the_rest(
+async def test_a_void_waits_for_refunds_and_refunds_the_rest(
     payment: Launched, provider: httpx.AsyncClient, token: str
 ) -> None:
-    """A refund that is commanded after the void is refused: everything goes back."""
+    """A refund that comes after the void is refused, because the void refunds all that is left."""
     order_id = await pay(payment, "AC", token)
     await send(payment, refund(order_id, 400), refund(order_id, 100), command("V", order_id), refund(order_id, 50))
     events = [result_of(event) for event in (await answers(payment))[order_id][2:]]
@@ -121,9 +121,7 @@ async def test_a_void_waits_for_refunds_and_gives_back_the_rest(
     await check_money(payment, provider, [order_id])
 
 
-async def test_when_all_is_refunded_a_void_has_nothing_to_ask_for(
-    payment: Launched, provider: httpx.AsyncClient
-) -> None:
+async def test_a_void_after_a_full_refund_makes_no_request(payment: Launched, provider: httpx.AsyncClient) -> None:
     order_id = await pay(payment, "AC")
     await send(payment, refund(order_id, CENTS))
     await send(payment, command("V", order_id))
@@ -132,11 +130,11 @@ async def test_when_all_is_refunded_a_void_has_nothing_to_ask_for(
     await check_money(payment, provider, [order_id])
 
 
-async def test_many_refunds_commanded_at_once_from_everywhere(payment: Launched, provider: httpx.AsyncClient) -> None:
-    """Thirty of a tenth each, every one twice: ten are made."""
+async def test_many_concurrent_refunds(payment: Launched, provider: httpx.AsyncClient) -> None:
+    """Thirty refunds of a tenth of the payment, each sent twice: ten are made."""
     order_id = await pay(payment, "AC")
-    asked = [refund(order_id, CENTS // 10) for _ in range(30)]
-    await asyncio.gather(*(payment.broker.publish([payment.envelope(it)] * 2) for it in asked))
+    requested = [refund(order_id, CENTS // 10) for _ in range(30)]
+    await asyncio.gather(*(payment.broker.publish([payment.envelope(it)] * 2) for it in requested))
     await send(payment)
     assert await refunded_at_the_provider(provider, order_id) == CENTS
     assert sorted(it.state for it in await payment.rows(Refund)) == ["refunded"] * 10 + ["refused"] * 20

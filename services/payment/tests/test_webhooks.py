@@ -1,4 +1,4 @@
-"""Webhooks of the provider: they make us ask, whatever their order and number, and forged ones do nothing."""
+"""Webhooks of the provider: they repeat attempts, in any order and number, and forged ones change nothing."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,10 +30,10 @@ async def post_webhook(payment: Launched, request: dict[str, Any]) -> httpx.Resp
 
 
 @pytest.mark.parametrize("status", TYPES)
-async def test_news_makes_us_ask_and_only_the_answer_counts(
+async def test_a_webhook_repeats_the_attempt_and_only_the_answer_counts(
     payment: Launched, provider: httpx.AsyncClient, status: str
 ) -> None:
-    """Even a lie, or news of something that happened later or not at all."""
+    """Also a webhook about something that happened later or never."""
     order_id = new_id()
     await postpone_attempt(payment, provider, order_id)
     assert (await post_webhook(payment, signed(webhook_body(status, order_id)))).status_code == 204
@@ -42,31 +42,33 @@ async def test_news_makes_us_ask_and_only_the_answer_counts(
     assert [it.state for it in await payment.rows(Payment)] == ["authorized"]
 
 
-async def test_a_storm_of_webhooks_moves_money_once(payment: Launched, provider: httpx.AsyncClient) -> None:
-    """All kinds, many times at once, while the outcome of each command is unknown and after it is known."""
+async def test_a_burst_of_webhooks_moves_money_once(payment: Launched, provider: httpx.AsyncClient) -> None:
+    """All kinds of webhooks, many times at once, while the outcome of each command is unknown and once it is known."""
     order_id = new_id()
     for letter in "ACR":
         await payment.broker.publish([payment.envelope(command(letter, order_id, "tok_slow"))])
-        storm = [post_webhook(payment, signed(webhook_body(status, order_id))) for status in TYPES * 5]
-        assert {answer.status_code for answer in await asyncio.gather(*storm)} == {204}
+        burst = [post_webhook(payment, signed(webhook_body(status, order_id))) for status in TYPES * 5]
+        assert {answer.status_code for answer in await asyncio.gather(*burst)} == {204}
         await send(payment)
     expected: list[type[Message]] = [PaymentAuthorized, PaymentCaptured, PaymentRefunded]
     assert [type(event) for event in await payment.sent()] == expected
     await check_money(payment, provider, [order_id])
 
 
-async def test_the_provider_itself_calls_back(payment: Launched, provider: httpx.AsyncClient) -> None:
-    """Its answer is lost, and we would not ask for an hour: its webhook is what brings the outcome."""
+async def test_a_webhook_of_the_provider_itself(payment: Launched, provider: httpx.AsyncClient) -> None:
+    """The answer was lost, and the attempt is due in an hour: the webhook brings the outcome."""
     hook = {"provider_webhook_url": f"{payment.url}/hooks/provider", "provider_webhook_secret": SECRET}
-    told = {**hook, "provider_webhook_seconds": 0.5, "mood": {"webhook_again": 1}}
-    (await provider.put("/settings", json=told)).raise_for_status()
+    values = {**hook, "provider_webhook_seconds": 0.5, "mood": {"webhook_again": 1}}
+    (await provider.put("/settings", json=values)).raise_for_status()
     order_id = new_id()
     await postpone_attempt(payment, provider, order_id)
     await send(payment)
     assert [type(event) for event in await payment.sent()] == [PaymentAuthorized]
 
 
-async def test_late_news_of_what_is_known_asks_nothing(payment: Launched, provider: httpx.AsyncClient) -> None:
+async def test_a_late_webhook_about_a_known_outcome_makes_no_request(
+    payment: Launched, provider: httpx.AsyncClient
+) -> None:
     order_id = await pay(payment, "AC")
     before = await payment.rows(Attempt)
     (seen,) = await listed(provider, order_id)
@@ -77,7 +79,7 @@ async def test_late_news_of_what_is_known_asks_nothing(payment: Launched, provid
     assert await listed(provider, order_id) == [seen]
 
 
-async def test_news_before_the_answer_to_our_own_call(payment: Launched, provider: httpx.AsyncClient) -> None:
+async def test_a_webhook_before_the_answer_to_our_own_call(payment: Launched, provider: httpx.AsyncClient) -> None:
     order_id = new_id()
     await payment.broker.publish([payment.envelope(command("A", order_id, "tok_slow"))])
     await eventually_held(provider, order_id)
@@ -105,7 +107,7 @@ UNREADABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("how", [*REFUSED, *UNREADABLE])
-async def test_a_webhook_that_is_not_the_providers_changes_nothing(
+async def test_an_unsigned_or_invalid_webhook_changes_nothing(
     payment: Launched, provider: httpx.AsyncClient, how: str
 ) -> None:
     order_id = new_id()
@@ -119,7 +121,9 @@ async def test_a_webhook_that_is_not_the_providers_changes_nothing(
     assert await payment.rows(Attempt) == before
 
 
-async def test_news_of_a_stranger_is_taken_and_said(payment: Launched, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_webhook_about_an_unknown_payment_is_accepted_and_logged(
+    payment: Launched, caplog: pytest.LogCaptureFixture
+) -> None:
     assert (await post_webhook(payment, signed(webhook_body("captured", new_id())))).status_code == 204
     assert "the provider sent a webhook about an unknown payment" in caplog.messages
     assert await payment.rows(Payment) == []

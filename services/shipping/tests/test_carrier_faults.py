@@ -1,4 +1,4 @@
-"""Shipping while the carrier misbehaves: at each call, for everybody, and in a cruel mood from beginning to end."""
+"""Shipping while the carrier has faults: at each call, at all calls, and of all kinds at the same time."""
 
 import httpx
 import pytest
@@ -25,38 +25,36 @@ FAULTS = ["unavailable", "breaks", "slow", "late"]
 
 @pytest.fixture
 def short_poll_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask after moments, not minutes."""
+    """Poll the carrier after fractions of a second instead of minutes."""
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
     monkeypatch.setattr(handlers, "MOST_POLL_SECONDS", 1)
 
 
 @pytest.mark.usefixtures("short_poll_intervals")
-@pytest.mark.parametrize("trouble", FAULTS)
-@pytest.mark.parametrize("call", ["send", "cancel", "ask"])
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("call", ["create", "cancel", "poll"])
 async def test_a_fault_at_each_call(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, call: str, trouble: str
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, call: str, fault: str
 ) -> None:
-    """The first try of the call goes wrong in this way; no webhook helps, and nothing is done twice."""
+    """The first try of the call fails in this way. The retry succeeds without webhooks, and nothing is done twice."""
     order_id, address_id = new_id(), users.add(postcode="10117")
-    told = {"postcodes": {"10117": {"trouble": trouble}}, "dispatch_seconds": 1 if call == "ask" else 3600}
-    if call == "send":
-        await carrier.put("/settings", json=told)
-    await carrier.put("/settings", json={"dispatch_seconds": told["dispatch_seconds"]})
+    values = {"postcodes": {"10117": {"trouble": fault}}, "dispatch_seconds": 1 if call == "poll" else 3600}
+    if call == "create":
+        await carrier.put("/settings", json=values)
+    await carrier.put("/settings", json={"dispatch_seconds": values["dispatch_seconds"]})
     await send(shipping, create(order_id, address_id))
-    await carrier.put("/settings", json=told)
-    if call == "ask":
+    await carrier.put("/settings", json=values)
+    if call == "poll":
         await wait_for_events(shipping, ShipmentDispatched)
     if call == "cancel":
         await send(shipping, CancelShipment(order_id=order_id))
         await wait_for_events(shipping, ShipmentCancelled)
-    ends = {"send": "accepted", "cancel": "cancelled", "ask": "dispatched"}
+    ends = {"create": "accepted", "cancel": "cancelled", "poll": "dispatched"}
     assert await at_the_carrier(carrier, order_id) == [ends[call]]
 
 
 @pytest.mark.usefixtures("short_poll_intervals")
-async def test_asking_is_also_the_net_for_lost_parcels(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
-) -> None:
+async def test_polling_finds_lost_parcels(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
     await carrier.put("/settings", json={"dispatch_seconds": 0, "deliver_seconds": 0})
     await shipping.send(create(new_id(), users.add(postcode="99599")))
     await wait_for_events(shipping, ShipmentDispatched, ShipmentLost)
@@ -67,7 +65,7 @@ async def test_asking_is_also_the_net_for_lost_parcels(
 async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
     shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
-    """The carrier is down for everybody; when it is back, every parcel is with it, once."""
+    """The carrier is unavailable; when it is back, it gets every parcel once."""
     await carrier.put("/settings", json={"mood": {"unavailable": 1}})
     orders, address_id = [new_id() for _ in range(30)], users.add()
     await shipping.send(*(create(id, address_id) for id in orders))
@@ -81,25 +79,25 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
 
 
 @pytest.mark.usefixtures("webhooks", "short_poll_intervals")
-async def test_a_cruel_carrier(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
-    """Every kind of trouble, at all calls and webhooks; a third of the orders is cancelled on the way."""
-    cruel = {"unavailable": 0.15, "breaks": 0.15, "late": 0.1, "slow": 0.05, "lost": 0.3}
-    mood = {**cruel, "webhook_late": 0.3, "webhook_again": 0.3}
-    told = {"mood": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
-    await carrier.put("/settings", json=told)
+async def test_all_faults_at_once(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
+    """Every kind of fault, at all calls and webhooks, while a third of the orders is cancelled."""
+    faults = {"unavailable": 0.15, "breaks": 0.15, "late": 0.1, "slow": 0.05, "lost": 0.3}
+    mood = {**faults, "webhook_late": 0.3, "webhook_again": 0.3}
+    values = {"mood": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
+    await carrier.put("/settings", json=values)
     orders, address_id = [new_id() for _ in range(60)], users.add()
     await shipping.broker.publish([shipping.envelope(create(id, address_id)) for id in orders])
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=id)) for id in orders[::3]])
     await send(shipping, transient="accepted dispatched")
     await carrier.put("/settings", json={"mood": "kind"})
 
-    told_by_us = await announced(shipping)
+    events_of = await announced(shipping)
     states = {it.order_id: it.state for it in await shipping.rows(Shipment)}
     ends = {"delivered": ShipmentDelivered, "lost": ShipmentLost}
     for order_id in orders:
-        state, events = states[order_id], told_by_us[order_id]
+        state, events = states[order_id], events_of[order_id]
         assert await at_the_carrier(carrier, order_id) == [state]
         assert events == ([ShipmentDispatched, ends[state]] if state in ends else [ShipmentCancelled])
         assert state in ends or order_id in orders[::3]
-    assert ShipmentRejected not in {type for events in told_by_us.values() for type in events}
+    assert ShipmentRejected not in {type for events in events_of.values() for type in events}
     assert {"delivered", "lost"} <= set(states.values())
