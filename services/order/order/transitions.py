@@ -14,6 +14,7 @@ MAIL_OF_STATUS = {
     OrderStatus.CONFIRMED: Template.ORDER_CONFIRMED,
     OrderStatus.CANCELLED: Template.ORDER_CANCELLED,
     OrderStatus.SHIPPED: Template.ORDER_SHIPPED,
+    OrderStatus.UNDELIVERED: Template.ORDER_UNDELIVERED,
 }
 
 # Attention that a status change does not end: staff or payment has to settle it.

@@ -439,6 +439,14 @@ async def test_an_order_of_another_customer_is_shown_to_staff_only(begin_story: 
     [
         ([*PAID, DEADLINE], ["order_confirmed", "order_shipped", "review_asked"]),
         ([StockRejected], ["order_cancelled"]),
+        (
+            [*PATHS[OrderStatus.SHIPPED], PaymentCaptured, ShipmentLost],
+            ["order_confirmed", "order_shipped", "order_undelivered"],
+        ),
+        (
+            [*PATHS[OrderStatus.SHIPPED], PaymentCaptureRefused, ShipmentLost, PaymentVoided],
+            ["order_confirmed", "order_shipped", "order_undelivered"],  # no refund: no money was captured
+        ),
         ([*PATHS[OrderStatus.CANCELLING], StockReleased, PaymentVoided], ["order_confirmed", "order_cancelled"]),
     ],
 )
