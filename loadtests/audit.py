@@ -18,7 +18,7 @@ _UNDER_WAY = """
 SELECT id, status, payment, stock FROM orders WHERE id = ANY($1) AND NOT (
     status = 'cancelled' OR status IN ('delivered', 'refunded') AND stock = 'committed'
     AND (payment IN ('captured', 'voided') OR attention IS NOT NULL)
-    AND NOT refunds @? '$[*] ? (@.state == "waiting" || @.state == "asked")')
+    AND NOT refunds @? '$[*] ? (@.state == "awaiting_capture" || @.state == "requested")')
 """
 _VERSIONS = "SELECT count(*), sum(version) FROM orders"
 

@@ -101,10 +101,6 @@ async def dance(runtime: Any) -> None:
     """A task that is not registered."""
 
 
-async def dance(runtime: Any) -> None:
-    """A task that is not registered."""
-
-
 async def test_a_task_that_nobody_has_is_refused_before_the_commit(ledger: Launched) -> None:
     with pytest.raises(ValueError, match="ledger has no task dance"):
         async with ledger.instance.database.work() as work:

@@ -128,65 +128,6 @@ async def test_a_row_that_has_to_be_there_is_locked_or_the_given_error_is_raised
             await work.lock_one(Note, KeyError, account="b")
 
 
-async def test_a_row_that_was_not_declared_is_an_error_and_not_a_missing_row(database: Database) -> None:
-    await keep(database, *notes(2))
-    async with database.work() as work:
-        with pytest.raises(NotLoaded, match=r"declare needs=rows\(Note, account, number=…\)"):
-            work.get(Note, "a", 0)
-        with pytest.raises(NotLoaded, match="no Account was loaded"):
-            work.loaded(Account)
-        await load_rows(work, [(Booked(account="a", number=0, balance=0), [rows(Note, account="account")])])
-        assert work.get(Note, "a", 0) is not None
-        assert work.get(Note, "a", 7) is None  # asked for with its account, and not there
-        with pytest.raises(NotLoaded):
-            work.get(Note, "b", 0)
-        await work.lock(Note, number=[5])
-        assert work.get(Note, "b", 5) is None  # asked for by a column that may lead to any account
-        await load_rows(work, [(None, [rows(Account, id=lambda *_: [])])])
-        assert work.loaded(Account) == []  # declared for no account
-
-
-async def test_a_row_that_was_removed_or_added_needs_no_declaration(database: Database) -> None:
-    async with database.work() as work:
-        (note,) = notes(1)
-        assert work.add(note) is work.get(Note, "a", 0)
-        work.remove(note)
-        assert work.get(Note, "a", 0) is None
-
-
-async def test_a_row_that_was_loaded_without_a_lock_cannot_be_written(ledger: Launched, database: Database) -> None:
-    await keep(database, *notes(1))
-    with pytest.raises(ReadOnlyRow, match="lock it before you change it"):
-        async with database.work() as work:
-            (note,) = await work.load(Note, account=["a"])
-            note.text = "new"
-    with pytest.raises(ReadOnlyRow):
-        async with database.work() as work:
-            work.remove(*await work.load(Note, account=["a"]))
-    assert [note.text for note in await ledger.rows(Note)] == ["old"]
-
-
-async def test_a_lock_refreshes_a_row_that_was_loaded_before(ledger: Launched, database: Database) -> None:
-    await keep(database, *notes(1))
-    async with database.work() as work:
-        (read,) = await work.load(Note, account=["a"])
-        async with database.work() as other:
-            (theirs,) = await other.lock(Note, account=["a"])
-            theirs.text = "theirs"
-        (locked,) = await work.lock(Note, account=["a"])
-        assert (locked is read, read.text) == (True, "theirs")
-        read.text = "mine"
-    assert [note.text for note in await ledger.rows(Note)] == ["mine"]
-
-
-async def test_a_row_that_has_to_be_there_is_locked_or_the_given_error_is_raised(database: Database) -> None:
-    await keep(database, *notes(1))
-    async with database.work() as work:
-        assert (await work.lock_one(Note, KeyError, account="a")).number == 0
-        with pytest.raises(KeyError):
-            await work.lock_one(Note, KeyError, account="b")
-
-
 async def test_who_watches_a_table_is_told_of_the_rows_that_a_commit_wrote(database: Database) -> None:
     told: list[list[Any]] = []
     database.watch(Note, lambda rows: told.append([(row.number, row.text) for row in rows]))

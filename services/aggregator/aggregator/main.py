@@ -2,6 +2,7 @@
 
 from aggregator import handlers, models, news, openapi, rebuild
 from aggregator.config import AggregatorSettings
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import aggregator as contract
 from contracts import notification, order, product, user
@@ -13,6 +14,6 @@ service = Service(
     deadlines=rebuild.deadlines,
     calls=[user.api, product.api, order.api, notification.api],
     settings=AggregatorSettings,
-    models=models,
+    schema=Schema.of("aggregator"),
     after_commit={models.Order: news.tell},
 )

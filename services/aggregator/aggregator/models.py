@@ -7,15 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from chassis.database import Table, Timestamptz
 from contracts.order import OrderStatus
-
-
-class Row(Table, registry=registry()):
-    """A table of this service."""
 
 
 class Use(StrEnum):
@@ -25,7 +20,7 @@ class Use(StrEnum):
     GROWS = "grows"  # it is being built, and will serve
 
 
-class Generation(Row, table=True):
+class Generation(Table, table=True):
     """A complete set of the read models. Events go into each, queries read the one that serves."""
 
     __tablename__ = "generations"
@@ -33,7 +28,7 @@ class Generation(Row, table=True):
     use: Use = Field(sa_type=String)
 
 
-class Product(Row, table=True):
+class Product(Table, table=True):
     """A product, as its owner last announced it. One withdrawn stays, so that an older event does not bring it back."""
 
     __tablename__ = "products"
@@ -54,7 +49,7 @@ class Product(Row, table=True):
     withdrawn: bool
 
 
-class Order(Row, table=True):
+class Order(Table, table=True):
     """An order, as its owner last announced it, with every move so far."""
 
     __tablename__ = "orders"
@@ -88,7 +83,7 @@ class Stage(StrEnum):
     DONE = "done"
 
 
-class Rebuild(Row, table=True):
+class Rebuild(Table, table=True):
     """A generation on its way, and how far it has come. It goes on where it was, whatever happens to its process."""
 
     __tablename__ = "rebuilds"

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Response
 from chassis.web import IDEMPOTENCY_KEY, Caller, IdempotencyKey, Runtime
 from contracts import order
 from contracts.order import (
-    AskQuote,
     CartView,
     OrderView,
     PlaceOrder,
     PutCartLine,
     QuoteView,
     RefundView,
+    RequestQuote,
     ReturnGoods,
 )
 
@@ -41,7 +41,7 @@ async def delete_cart_line(product_id: UUID, runtime: Runtime, _: Caller) -> Car
 
 
 @router.post("/quotes", status_code=201)
-async def ask_quote(body: AskQuote, runtime: Runtime, _: Caller) -> QuoteView:
+async def ask_quote(body: RequestQuote, runtime: Runtime, _: Caller) -> QuoteView:
     """What the cart costs, and until when."""
     return await runtime.client(order.api).call("POST", "/quotes", json=body.model_dump(mode="json"), into=QuoteView)
 

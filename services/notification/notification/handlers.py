@@ -16,6 +16,7 @@ NEEDED: dict[Template, tuple[str, ...]] = {
     Template.ORDER_CONFIRMED: _ORDER,
     Template.ORDER_CANCELLED: _ORDER,
     Template.ORDER_SHIPPED: _ORDER,
+    Template.ORDER_UNDELIVERED: _ORDER,
     Template.ORDER_REFUNDED: _ORDER,
     Template.REVIEW_ASKED: ("about",),
 }
@@ -32,8 +33,8 @@ def write_down(command: Notify, work: UnitOfWork) -> None:
     the_same = {name: getattr(command, name) for name in ("cause_id", "user_id", "template")}
     for known in work.loaded(Mail, **the_same):
         return mails.announce(known, work)
-    work.add(Mail.new(id=new_id(), **command.model_dump(), asked_at=work.now, due_at=work.now, cause=work.causation()))
-    work.wake("send_mails")
+    work.add(Mail.new(id=new_id(), **command.model_dump(), asked_at=work.now, due_at=work.now, causation=work.causation()))
+    work.wake(send_mails)
 
 
 @on(UserErased, needs=[rows(Mail, user_id="user_id"), rows(Preference, user_id="user_id")])

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from chassis.database import Table, Timestamptz
@@ -20,11 +19,7 @@ class MailState(StrEnum):
     DROPPED = "dropped"
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
-
-
-class Mail(Row, table=True):
+class Mail(Table, table=True):
     """One mail, to be sent once for its cause. Its Message-ID follows from its id, so readers know a double.
 
     `due_at` is the next attempt, or the end of the lease of the worker that has it in hand.
@@ -49,10 +44,10 @@ class Mail(Row, table=True):
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     asked_at: datetime = Field(sa_type=Timestamptz, index=True)
     ended_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    causation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
 
-class Preference(Row, table=True):
+class Preference(Table, table=True):
     """What somebody wants who has said so."""
 
     __tablename__ = "preferences"

@@ -50,7 +50,7 @@ async def claim(runtime: Runtime) -> list[Mail]:
     async with runtime.database.work() as work:
         found = await queries.due_mails(work, BATCH)
         if len(found) == BATCH:
-            work.wake("send_mails")  # there may be more, and another worker may be free
+            work.wake(send_mails)  # there may be more, and another worker may be free
         advertising = [mail for mail in found if mail.template in mails.ADVERTISING]
         unwilling = await queries.unwilling(work, {mail.user_id for mail in advertising}) if advertising else set()
         unwanted = [mail for mail in advertising if mail.user_id in unwilling]

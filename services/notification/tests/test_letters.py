@@ -46,6 +46,12 @@ LETTERS = [
         ["19.90 EUR", f"{SHOP}/orders/{ORDER}"],
     ),
     (
+        Template.ORDER_UNDELIVERED,
+        {"about": ORDER, "amount_cents": 1990, "currency": "EUR", "reason": "parcel_lost"},
+        "Your parcel was lost",
+        ["19.90 EUR", "You pay nothing for it", f"{SHOP}/orders/{ORDER}"],
+    ),
+    (
         Template.ORDER_REFUNDED,
         {"about": ORDER, "amount_cents": 1990, "currency": "JPY"},
         "Your money is on its way back",

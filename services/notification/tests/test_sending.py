@@ -189,15 +189,15 @@ async def test_a_domain_in_other_letters_is_written_as_the_mail_server_knows_it(
     assert message["To"].addresses[0].domain == "xn--bcher-kva.example"
 
 
-async def test_a_command_that_lacks_what_its_template_speaks_of_is_parked(
+async def test_a_command_that_lacks_what_its_template_speaks_of_is_dead_lettered(
     notification: Launched, users: Users, post: Post
 ) -> None:
     ada, bob = users.add(), users.add()
     await notification.send(command(ada, Template.ORDER_REFUNDED, about=new_id(), currency="EUR"), command(bob))
     async with notification.as_staff() as staff:
-        (parked,) = (await staff.get("/internal/parked")).json()
-    assert parked["key"] == str(ada)
-    assert "order_refunded needs amount_cents" in parked["reason"]
+        (dead_letter,) = (await staff.get("/internal/dead-letters")).json()
+    assert dead_letter["key"] == str(ada)
+    assert "order_refunded needs amount_cents" in dead_letter["reason"]
     assert (len(post.to(ada)), len(post.to(bob))) == (0, 1)
 
 

@@ -1,7 +1,9 @@
-"""What can go wrong when somebody asks about a payment."""
+"""The problems that payment's routes raise."""
 
 from chassis.errors import Problem
 
 
 class PaymentNotFound(Problem):
-    status, code, detail = 404, "payment_not_found", "No payment was ever asked for with this order."
+    """No payment was requested for this order, or not yet. Check the order's id and its status."""
+
+    status, code, detail = 404, "payment_not_found", "There is no payment for this order."

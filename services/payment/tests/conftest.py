@@ -1,4 +1,4 @@
-"""Payment against the real provider program on a real port."""
+"""Payment against the provider simulator on a real port."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -22,15 +22,15 @@ def outside() -> Iterator[Outside]:
 
 @pytest.fixture
 async def provider(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    """The provider's API, and after the test its good mood."""
+    """The provider's API. After the test, the provider works without faults again."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
         yield client
         if outside.process is not None:
-            told = {"mood": "kind", "cards": {}, "provider_webhook_url": "", "slow_seconds": 30}
-            (await client.put("/settings", json=told)).raise_for_status()
+            defaults = {"mood": "kind", "cards": {}, "provider_webhook_url": "", "slow_seconds": 30}
+            (await client.put("/settings", json=defaults)).raise_for_status()
 
 
 @pytest.fixture
 async def payment(launch: Launch, outside: Outside) -> Launched:
-    """Without its tasks: to them, what earlier tests left at the provider would be money that nobody knows."""
+    """Payment without periodic tasks: the provider still has payments of earlier tests, which are unknown here."""
     return await launch(replace(service, tasks=Tasks()), **settings(outside))

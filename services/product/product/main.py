@@ -1,8 +1,9 @@
 """Product: what is sold, for how much, and how many pieces are there; holds them for orders."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import product as contract
-from product import handlers, models, routes
+from product import handlers, routes
 from product.config import ProductSettings
 
 service = Service(
@@ -10,5 +11,5 @@ service = Service(
     routers=[routes.router],
     subscriptions=handlers.on,
     settings=ProductSettings,
-    models=models,
+    schema=Schema.of("product"),
 )

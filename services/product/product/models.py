@@ -7,17 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from chassis.database import Table, Timestamptz
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
-
-
-class Product(Row, table=True):
+class Product(Table, table=True):
     """What is sold, or was until it was withdrawn. `version` grows with every change."""
 
     __tablename__ = "products"
@@ -38,7 +33,7 @@ class Product(Row, table=True):
     withdrawn: bool = False
 
 
-class Price(Row, table=True):
+class Price(Table, table=True):
     """What a product cost from this version on. Written by a trigger on `products`, so that nobody can forget it."""
 
     __tablename__ = "prices"
@@ -48,7 +43,7 @@ class Price(Row, table=True):
     since: datetime = Field(sa_type=Timestamptz)
 
 
-class Stock(Row, table=True):
+class Stock(Table, table=True):
     """Pieces of a product. Those reserved are still on hand; those committed left, and of these some returned.
 
     Orders move pieces, but on_hand + committed - returned changes only when staff sets what is on hand.
@@ -83,7 +78,7 @@ class Hold(StrEnum):
     RELEASED = "released"
 
 
-class Reservation(Row, table=True):
+class Reservation(Table, table=True):
     """What is held for an order. It has no end of its own: only its order ends it."""
 
     __tablename__ = "reservations"
@@ -93,7 +88,7 @@ class Reservation(Row, table=True):
     short: list[Any] = Field(sa_column=Column(JSONB, nullable=False))  # ids of products of which there was too little
 
 
-class Return(Row, table=True):
+class Return(Table, table=True):
     """Goods of an order that came back."""
 
     __tablename__ = "returns"

@@ -40,10 +40,10 @@ async def pieces(product: Launched, id: UUID) -> tuple[int, int, int, int]:
     return stock.on_hand, stock.reserved, stock.committed, stock.returned
 
 
-async def parked(product: Launched) -> list[tuple[str, bool]]:
+async def dead_letters(product: Launched) -> list[tuple[str, bool]]:
     """The keys of parked messages, and whether the reason is that the goods never left."""
     async with product.as_staff() as staff:
-        return [(it["key"], "NeverLeft" in it["reason"]) for it in (await staff.get("/internal/parked")).json()]
+        return [(it["key"], "NeverLeft" in it["reason"]) for it in (await staff.get("/internal/dead-letters")).json()]
 
 
 async def test_goods_that_came_back_are_for_sale(product: Launched) -> None:
@@ -87,7 +87,7 @@ async def test_what_never_left_does_not_come_back(product: Launched, before: str
     await product.send(restock(order, (id, 1)), restock(elsewhere, (other, 1)))
     assert [it.key for it in await product.sent(ItemsRestocked)] == [str(elsewhere)]
     assert await pieces(product, id) == held
-    assert await parked(product) == [(str(order), True)]
+    assert await dead_letters(product) == [(str(order), True)]
 
 
 MORE = {"of one product": [(0, 4)], "in two lines": [(0, 2), (0, 2)], "of another product": [(0, 1), (2, 1)]}
@@ -103,7 +103,7 @@ async def test_no_more_comes_back_than_left(product: Launched, lines: list[tuple
     before = [await pieces(product, id) for id in ids]
     await product.send(restock(order, *((ids[number], quantity) for number, quantity in lines)))
     assert [await pieces(product, id) for id in ids] == before
-    assert await parked(product) == [(str(order), True)]
+    assert await dead_letters(product) == [(str(order), True)]
 
 
 async def test_many_returns_at_once(product: Launched) -> None:
@@ -116,7 +116,7 @@ async def test_many_returns_at_once(product: Launched) -> None:
     await product.settled()
     assert await pieces(product, id) == (30, 0, 20, 20)
     assert len(await product.rows(Return)) == 5
-    assert {key for key, _ in await parked(product)} == {str(order)}
+    assert {key for key, _ in await dead_letters(product)} == {str(order)}
 
 
 async def test_the_database_itself_takes_no_more_back(product: Launched) -> None:

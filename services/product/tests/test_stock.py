@@ -119,7 +119,7 @@ async def test_a_rejected_wish_stays_rejected(product: Launched) -> None:
 
 
 @pytest.mark.parametrize("before", ["nothing", "rejected", "released"])
-async def test_a_commit_of_what_is_not_held_is_parked(product: Launched, before: str) -> None:
+async def test_a_commit_of_what_is_not_held_is_dead_lettered(product: Launched, before: str) -> None:
     """Goods have left that nobody reserved: that is for a person, and other orders go on."""
     (id,) = await added(product, 1)
     order, other = new_id(), new_id()
@@ -132,9 +132,9 @@ async def test_a_commit_of_what_is_not_held_is_parked(product: Launched, before:
     assert StockReserved(order_id=other) in await answers(product)
     assert await stock_of(product, id) == (1, 1, 0)
     async with product.as_staff() as staff:
-        (parked,) = (await staff.get("/internal/parked")).json()
-    assert parked["key"] == str(order)
-    assert "NothingReserved" in parked["reason"]
+        (dead_letter,) = (await staff.get("/internal/dead-letters")).json()
+    assert dead_letter["key"] == str(order)
+    assert "NothingReserved" in dead_letter["reason"]
 
 
 async def test_the_same_message_twice_is_answered_once(product: Launched) -> None:

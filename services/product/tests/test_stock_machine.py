@@ -81,7 +81,7 @@ class StockMachine(RuleBasedStateMachine):
     async def unpark(self) -> None:
         """As somebody who drops what cannot be: its key goes on."""
         async with self.product.instance.database.work() as work:
-            await work.execute("TRUNCATE parked_messages, parked_keys")
+            await work.execute("TRUNCATE dead_letters, dead_letter_keys")
 
     @rule(number=st.integers(0, 1), pieces=st.integers(0, 12))
     def set_stock(self, number: int, pieces: int) -> None:

@@ -1,4 +1,4 @@
-"""Shipping between its two neighbours: the real carrier program, and the user service as a small HTTP server."""
+"""Shipping against the carrier simulator, and against a small HTTP server in place of the user service."""
 
 import json
 from base64 import b64encode
@@ -21,13 +21,13 @@ from shipping.main import service
 SECRET = b64encode(b"shared with the carrier").decode()
 
 
-class Users(ThreadingHTTPServer):
-    """The part of the user service that shipping meets: addresses for services, and the keys of access tokens."""
+class AddressServer(ThreadingHTTPServer):
+    """The part of the user service that shipping calls: addresses, and the keys of access tokens."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _AddressRequestHandler)
         self.addresses: dict[UUID, dict[str, str]] = {}
-        self.away = False
+        self.unavailable = False
 
     def add(self, country: str = "DE", postcode: str = "10115") -> UUID:
         id = new_id()
@@ -36,8 +36,8 @@ class Users(ThreadingHTTPServer):
         return id
 
 
-class _Answer(BaseHTTPRequestHandler):
-    server: Users
+class _AddressRequestHandler(BaseHTTPRequestHandler):
+    server: AddressServer
 
     def do_GET(self) -> None:
         status, answer = self.answer()
@@ -50,21 +50,25 @@ class _Answer(BaseHTTPRequestHandler):
     def answer(self) -> tuple[int, Any]:
         if self.path == "/.well-known/jwks.json":
             return 200, KeySet([ISSUER_KEY]).as_dict(private=False)
-        if self.server.away:
+        if self.server.unavailable:
             return 503, {}
         token = jwt.decode(self.headers["authorization"].removeprefix("Bearer "), OctKey.import_key(SERVICE_KEY))
         assert (token.claims["sub"], token.claims["roles"]) == ("shipping", ["service"])
         address = self.server.addresses.get(UUID(self.path.removeprefix("/addresses/")))
-        return (200, address) if address else (404, {"code": "address_not_found", "detail": "There is none."})
+        return (
+            (200, address)
+            if address
+            else (404, {"code": "address_not_found", "detail": "There is no address with this id."})
+        )
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
-def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
-    """After `launch`, which names a server for the keys alone."""
-    with Users() as users:
+def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddressServer]:
+    """An address server. It needs `launch` first, which sets USER_URL to a server that only has the keys."""
+    with AddressServer() as users:
         Thread(target=users.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         monkeypatch.setenv("USER_URL", f"http://127.0.0.1:{users.server_port}")
         yield users
@@ -79,7 +83,7 @@ def outside() -> Iterator[Outside]:
 
 @pytest.fixture
 async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    """The carrier's own interface. Parcels stay where they are, and nobody is called back."""
+    """The carrier's API. Parcels stay where they are, and the carrier sends no webhooks."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
         settings = {"dispatch_seconds": 3600, "deliver_seconds": 3600, "carrier_webhook_url": "", "late_seconds": 0.2}
         settings |= {"mood": "kind", "postcodes": {}}
@@ -88,13 +92,13 @@ async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def shipping(launch: Launch, users: Users, carrier: httpx.AsyncClient) -> Launched:
+async def shipping(launch: Launch, users: AddressServer, carrier: httpx.AsyncClient) -> Launched:
     settings = {"CARRIER_URL": str(carrier.base_url), "CARRIER_TIMEOUT_SECONDS": 0.5, "BREAKER_SECONDS": 0.2}
     return await launch(service, CARRIER_WEBHOOK_SECRET=SECRET, **settings)
 
 
 @pytest.fixture
 async def webhooks(shipping: Launched, carrier: httpx.AsyncClient) -> None:
-    """Let the carrier call back."""
+    """Let the carrier send webhooks."""
     hooks = {"carrier_webhook_url": f"{shipping.url}/hooks/carrier", "carrier_webhook_secret": SECRET}
     (await carrier.put("/settings", json=hooks)).raise_for_status()

@@ -7,7 +7,6 @@ down_revision = None
 
 
 def upgrade() -> None:
-    schema.upgrade_v1()
     schema.script(
         """
         CREATE TABLE accounts (

@@ -1,8 +1,9 @@
 """User: accounts and roles, sign-in and tokens, addresses, and how all of it is erased."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import user as contract
-from user import due, handlers, models
+from user import due, handlers
 from user.config import UserSettings
 from user.routes import accounts, erasures, passwords, sessions
 
@@ -12,5 +13,5 @@ service = Service(
     subscriptions=handlers.on,
     deadlines=due.deadlines,
     settings=UserSettings,
-    models=models,
+    schema=Schema.of("user"),
 )

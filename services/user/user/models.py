@@ -6,18 +6,13 @@ from uuid import UUID
 
 from sqlalchemy import Column, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
 from chassis.database import Table, Timestamptz
 from contracts.user import Role
 
 
-class Row(Table, registry=registry()):
-    """The base of this service's tables."""
-
-
-class Account(Row, table=True):
+class Account(Table, table=True):
     """Somebody who can sign in. The mail address is in lower case."""
 
     __tablename__ = "accounts"
@@ -29,7 +24,7 @@ class Account(Row, table=True):
     registered_at: datetime = Field(sa_type=Timestamptz)
 
 
-class Address(Row, table=True):
+class Address(Table, table=True):
     """Where an account has things sent. Never changed, so that an order's address stays what it was."""
 
     __tablename__ = "addresses"
@@ -42,7 +37,7 @@ class Address(Row, table=True):
     country: str
 
 
-class RefreshToken(Row, table=True):
+class RefreshToken(Table, table=True):
     """The SHA-256 of a refresh token. All tokens that follow from one sign-in share its session."""
 
     __tablename__ = "refresh_tokens"
@@ -53,7 +48,7 @@ class RefreshToken(Row, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class PasswordReset(Row, table=True):
+class PasswordReset(Table, table=True):
     """A reset asked for. Its secret is derived from its id. Without an account: one asked for in vain."""
 
     __tablename__ = "password_resets"
@@ -63,7 +58,7 @@ class PasswordReset(Row, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class WrongPasswords(Row, table=True):
+class WrongPasswords(Table, table=True):
     """How often a password was wrong for a mail address, also one without an account. `digest` is derived from it."""
 
     __tablename__ = "wrong_passwords"
@@ -72,7 +67,7 @@ class WrongPasswords(Row, table=True):
     ends_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class SigningKey(Row, table=True):
+class SigningKey(Table, table=True):
     """An Ed25519 key pair as a JWK, published as long as it is here.
 
     The newest that may sign does. When its successor is made, it learns when it retires and when it goes.
@@ -88,7 +83,7 @@ class SigningKey(Row, table=True):
     published_until: datetime | None = Field(default=None, sa_type=Timestamptz)
 
 
-class Erasure(Row, table=True):
+class Erasure(Table, table=True):
     """That somebody was erased, under the id that leads to nobody now. `reports` are those of ErasureView as JSON."""
 
     __tablename__ = "erasures"

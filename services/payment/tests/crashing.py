@@ -1,4 +1,4 @@
-"""Payment in a process that kills itself the third time it gets to a point of its calls: `python dying.py POINT`."""
+"""Payment that kills its own process when its calls reach a point for the third time: `python crashing.py POINT`."""
 
 import asyncio
 import os
@@ -12,15 +12,15 @@ from chassis.process.instance import Instance
 from chassis.service import Runtime
 from payment.main import service
 from payment.models import Attempt
-from payment.provider import Outcome, ask
+from payment.provider import ProviderOutcome, request_outcome
 
 BEFORE_CALL = "between commit and call"
 AFTER_CALL = "between call and record"
 POINTS = [BEFORE_CALL, AFTER_CALL]
 
 
-class Dying:
-    """A call that is the end of its process."""
+class CrashingCall:
+    """A call to the provider that kills its own process at a point."""
 
     def __init__(self, point: str) -> None:
         self._point, self._left = point, 3
@@ -30,15 +30,15 @@ class Dying:
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def ask(self, attempt: Attempt, runtime: Runtime) -> Outcome | None:
+    async def request_outcome(self, attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
         self.reach(BEFORE_CALL)
-        outcome = await ask(attempt, runtime)
+        outcome = await request_outcome(attempt, runtime)
         self.reach(AFTER_CALL)
         return outcome
 
 
 if __name__ == "__main__":
-    deadlines, dying = Deadlines(), Dying(sys.argv[1])
-    deadlines.entries = [replace(entry, call=dying.ask) for entry in service.deadlines.entries]
+    deadlines, crashing = Deadlines(), CrashingCall(sys.argv[1])
+    deadlines.entries = [replace(entry, call=crashing.request_outcome) for entry in service.deadlines.entries]
     settings = service.settings.of(service.name)
     asyncio.run(Instance(replace(service, deadlines=deadlines, tasks=Tasks()), settings, MemoryBroker()).run("all"))

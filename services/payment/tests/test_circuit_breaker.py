@@ -1,4 +1,4 @@
-"""The provider is not called when that makes no sense: the breaker, the budget of retries, and what comes after."""
+"""When the provider is not called: the circuit breaker, the retry budget, and how attempts continue afterwards."""
 
 import time
 from dataclasses import replace
@@ -11,7 +11,8 @@ import pytest
 from chassis.config import Settings
 from chassis.database import new_id
 from chassis.jobs import Tasks
-from chassis.resilience import CallRejected, CircuitBreaker, retry_budget
+from chassis.resilience import CallRejected, CircuitBreaker
+from chassis.resilience import retry_budget
 from chassis.resilience.retry_budget import RetryBudget
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
@@ -30,7 +31,7 @@ def guarded(failures: int, seconds: float) -> CircuitBreaker:
 async def fail(it: CircuitBreaker, *, retry: bool = False) -> None:
     with pytest.raises(httpx.ConnectError):
         async with it.call(retry=retry):
-            raise httpx.ConnectError("away")
+            raise httpx.ConnectError("unavailable")
 
 
 async def test_the_breaker_opens_after_failures_in_a_row_and_one_success_closes_it(
@@ -58,7 +59,7 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_one_success_closes_
         await fail(it)
 
 
-async def test_retries_dry_up_while_first_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_empty_retry_budget_stops_retries_but_no_first_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     it = guarded(failures=10_000, seconds=1)
     for _ in range(retry_budget.MAX_TOKENS):
@@ -74,7 +75,7 @@ async def test_retries_dry_up_while_first_calls_go_on(monkeypatch: pytest.Monkey
         await it.call(retry=True).__aenter__()
 
 
-def test_the_budget_never_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_retry_budget_refills(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     budget = RetryBudget()
@@ -88,15 +89,15 @@ def test_the_budget_never_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def payment(launch: Launch, outside: Outside) -> Launched:
-    """With a breaker that opens."""
-    told = settings(outside) | {"BREAKER_FAILURES": 20}
-    return await launch(replace(service, tasks=Tasks()), **told)
+    """Payment with a circuit breaker that opens."""
+    values = settings(outside) | {"BREAKER_FAILURES": 20}
+    return await launch(replace(service, tasks=Tasks()), **values)
 
 
 async def test_while_the_breaker_is_open_attempts_wait_and_then_go_through(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
-    """The provider is down for everybody; when it is back, all that was asked for happens, once."""
+    """The provider is unavailable; when it is back, every request is made, once."""
     (await provider.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
     orders = [new_id() for _ in range(60)]
     await payment.send(*(command("A", id) for id in orders))

@@ -1,4 +1,4 @@
-"""Every misbehaviour of the provider at every kind of attempt, and its cruellest mood for everybody."""
+"""Every fault of the provider at every kind of attempt, and all kinds of faults at the same time."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from payment.models import Attempt
 from .money import SECRET, check_money, command, pay, send, states
 
 KINDS = {"authorize": ("", "A"), "capture": ("A", "C"), "void": ("AC", "V"), "refund": ("AC", "R")}
-MISBEHAVIOUR: dict[str, dict[str, Any]] = {
+FAULTS: dict[str, dict[str, Any]] = {
     "503 before acting": {"trouble": "unavailable"},
     "500 after acting": {"trouble": "breaks"},
     "slow, but in time": {"trouble": "late"},
@@ -31,13 +31,13 @@ async def set_card(provider: httpx.AsyncClient, **card: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", MISBEHAVIOUR)
-async def test_a_misbehaviour_at_one_kind_of_attempt(
+@pytest.mark.parametrize("how", FAULTS)
+async def test_a_fault_at_one_kind_of_attempt(
     payment: Launched, provider: httpx.AsyncClient, kind: str, how: str
 ) -> None:
     before, letter = KINDS[kind]
     order_id = await pay(payment, before)
-    await set_card(provider, **MISBEHAVIOUR[how])
+    await set_card(provider, **FAULTS[how])
     await send(payment, command(letter, order_id))
     attempts = {it.kind: it for it in await payment.rows(Attempt)}
     assert len(attempts) == len(before) + 1
@@ -65,12 +65,12 @@ async def test_an_operators_second_capture_succeeds(payment: Launched, provider:
     await check_money(payment, provider, [order_id])
 
 
-async def test_a_cruel_world_moves_money_once(payment: Launched, provider: httpx.AsyncClient) -> None:
-    """A share of all requests misbehaves; webhooks come twice, late and reordered; every command comes twice."""
+async def test_all_faults_at_once_move_money_once(payment: Launched, provider: httpx.AsyncClient) -> None:
+    """A share of all requests fails; webhooks come twice, late and reordered; every command comes twice."""
     hook = {"provider_webhook_url": f"{payment.url}/hooks/provider", "provider_webhook_secret": SECRET}
     seconds = {"provider_webhook_seconds": 0, "webhook_late_seconds": 0.5, "late_seconds": 0.1, "slow_seconds": 2}
-    told = {**hook, **seconds, "mood": "cruel"}
-    (await provider.put("/settings", json=told)).raise_for_status()
+    values = {**hook, **seconds, "mood": "cruel"}
+    (await provider.put("/settings", json=values)).raise_for_status()
     orders = {new_id(): ("ACR", "ACV", "AV", "ACRV", "AC")[number % 5] for number in range(50)}
     for step in range(4):
         commands = [command(letters[step], id) for id, letters in orders.items() if len(letters) > step]
