@@ -17,7 +17,7 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
 Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=5_000, pattern=r"^[^\x00]*$")]
-Price = Annotated[int, Field(ge=1, le=100_000_000)]
+PriceCents = Annotated[int, Field(ge=1, le=100_000_000)]
 Pieces = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Grams = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -127,7 +127,7 @@ class PriceView(BaseModel):
 
     version: int
     price_cents: int
-    since: datetime
+    valid_from: datetime
 
 
 class StockView(BaseModel):
@@ -164,7 +164,7 @@ class AddProduct(BaseModel, extra="forbid"):
     name: Name
     description: Description = ""
     category: Name
-    price_cents: Price
+    price_cents: PriceCents
     currency: Currency = "EUR"
     weight_grams: Grams = 500
     on_hand: Pieces = 0
@@ -176,7 +176,7 @@ class ChangeProduct(BaseModel, extra="forbid"):
     name: Name | None = None
     description: Description | None = None
     category: Name | None = None
-    price_cents: Price | None = None
+    price_cents: PriceCents | None = None
     weight_grams: Grams | None = None
 
 

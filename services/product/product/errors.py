@@ -15,5 +15,5 @@ class NothingReserved(Exception):
     """Goods have left that were never held for the order: somebody has to look, so the message is parked."""
 
 
-class NeverLeft(Exception):
+class ReturnExceedsCommitted(Exception):
     """Goods came back that had not left, or more than had: somebody has to look, so the message is parked."""

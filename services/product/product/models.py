@@ -23,9 +23,11 @@ class Product(Row, table=True):
     __tablename__ = "products"
     __table_args__ = (
         Index("products_by_name", "name", "id"),
-        Index("products_sold", "category", "name", "id", postgresql_where=text("NOT withdrawn")),
-        Index("products_counted", "category", postgresql_where=text("NOT withdrawn")),
-        Index("products_by_words", text("to_tsvector('simple', (name || ' ') || description)"), postgresql_using="gin"),
+        Index("products_by_category", "category", "name", "id", postgresql_where=text("NOT withdrawn")),
+        Index("products_per_category", "category", postgresql_where=text("NOT withdrawn")),
+        Index(
+            "products_full_text", text("to_tsvector('simple', (name || ' ') || description)"), postgresql_using="gin"
+        ),
     )
     id: UUID = Field(primary_key=True)
     version: int = Field(default=1, sa_type=BigInteger)
@@ -38,14 +40,14 @@ class Product(Row, table=True):
     withdrawn: bool = False
 
 
-class Price(Row, table=True):
+class ProductPrice(Row, table=True):
     """What a product cost from this version on. Written by a trigger on `products`, so that nobody can forget it."""
 
-    __tablename__ = "prices"
+    __tablename__ = "product_prices"
     product_id: UUID = Field(primary_key=True)
     version: int = Field(primary_key=True, sa_type=BigInteger)
     price_cents: int = Field(sa_type=BigInteger)
-    since: datetime = Field(sa_type=Timestamptz)
+    valid_from: datetime = Field(sa_type=Timestamptz)
 
 
 class Stock(Row, table=True):
@@ -57,8 +59,8 @@ class Stock(Row, table=True):
     __tablename__ = "stock"
     __table_args__ = (
         CheckConstraint("0 <= reserved AND reserved <= on_hand", name="stock_is_never_oversold"),
-        CheckConstraint("returned <= committed", name="no_more_came_back_than_left"),
-        Index("stock_low", "product_id", postgresql_where=text("low")),
+        CheckConstraint("returned <= committed", name="never_more_returned_than_committed"),
+        Index("low_stock", "product_id", postgresql_where=text("low")),
     )
     product_id: UUID = Field(primary_key=True, foreign_key="products.id")
     on_hand: int = Field(sa_type=BigInteger)
@@ -74,7 +76,7 @@ class Stock(Row, table=True):
         return 0 if self.withdrawn else self.on_hand - self.reserved
 
 
-class Hold(StrEnum):
+class ReservationState(StrEnum):
     """What has become of an order's wish. A wish released before it was seen is a tombstone."""
 
     RESERVED = "reserved"
@@ -88,9 +90,11 @@ class Reservation(Row, table=True):
 
     __tablename__ = "reservations"
     order_id: UUID = Field(primary_key=True)
-    hold: Hold = Field(sa_type=String)
+    state: ReservationState = Field(sa_type=String)
     lines: dict[str, int] = Field(sa_column=Column(JSONB, nullable=False))  # pieces by product id
-    short: list[Any] = Field(sa_column=Column(JSONB, nullable=False))  # ids of products of which there was too little
+    short_product_ids: list[Any] = Field(
+        sa_column=Column(JSONB, nullable=False)
+    )  # ids of products of which there was too little
 
 
 class Return(Row, table=True):

@@ -13,18 +13,18 @@ from sqlmodel.sql.expression import SelectOfScalar
 from chassis.work import UnitOfWork
 from contracts.product import CategoryView, PriceView, StockTotals
 from product.errors import ProductNotFound
-from product.models import Price, Product, Stock
+from product.models import Product, ProductPrice, Stock
 
-FIRST = ("", UUID(int=0))  # before every product by name
-FIRST_ID = (UUID(int=0),)
+START_BY_NAME = ("", UUID(int=0))  # before every product by name
+START_BY_ID = (UUID(int=0),)
 _sold = select(Product).where(~col(Product.withdrawn))
 _product = _sold.where(Product.id == bindparam("id"))
 _products = _sold.where(col(Product.id) == any_(bindparam("ids", type_=ARRAY(Uuid)))).order_by(col(Product.id))
 _products_after = (
     _sold.where(Product.id > bindparam("after")).order_by(col(Product.id)).limit(bindparam("count", type_=Integer))
 )
-_prices = select(Price).where(Price.product_id == bindparam("id")).order_by(col(Price.version))
-_stocks = (
+_prices = select(ProductPrice).where(ProductPrice.product_id == bindparam("id")).order_by(col(ProductPrice.version))
+_stock = (
     select(Stock)
     .where(col(Stock.product_id) == any_(bindparam("ids", type_=ARRAY(Uuid))))
     .order_by(col(Stock.product_id))
@@ -50,7 +50,7 @@ _totals: Select[Any] = select(
 
 
 @cache
-def _catalogue(words: bool, category: bool) -> SelectOfScalar[Product]:
+def _products_by_name(words: bool, category: bool) -> SelectOfScalar[Product]:
     """A statement for each combination of filters, so that each finds its index."""
     place = tuple_(bindparam("name", type_=String), bindparam("id", type_=Uuid))
     statement = _sold.where(tuple_(col(Product.name), col(Product.id)) > place)
@@ -91,19 +91,19 @@ async def prices_of_product(work: UnitOfWork, id: UUID) -> list[PriceView]:
     return [PriceView.model_validate(price, from_attributes=True) for price in prices]
 
 
-async def catalogue(
+async def products_by_name(
     work: UnitOfWork, q: str | None, category: str | None, after: tuple[str, UUID], count: int
 ) -> list[Product]:
     """By name. `q` are beginnings of words, all of which are in the name or the description."""
     words = " & ".join(f"{word}:*" for word in re.findall(r"\w+", q)) if q is not None else None
-    statement = _catalogue(words is not None, category is not None)
+    statement = _products_by_name(words is not None, category is not None)
     name, id = after
     return await work.fetch(statement, words=words, category=category, name=name, id=id, count=count)
 
 
 async def stock_by_ids(work: UnitOfWork, ids: Sequence[UUID]) -> list[Stock]:
     """Of those products that exist."""
-    return await work.fetch(_stocks, ids=ids)
+    return await work.fetch(_stock, ids=ids)
 
 
 async def low_stock(work: UnitOfWork, after: UUID, count: int) -> list[Stock]:

@@ -22,17 +22,17 @@ from contracts.product import (
 )
 from product import queries
 from product.errors import ProductNotFound, StockIsReserved
-from product.handlers import note_level
+from product.handlers import update_low_stock
 from product.models import Product, Stock
 
 router = Router()
-MAX_IDS, MAX_NEW = 100, 500
-ADDING = 0x0ADD  # an advisory lock: two may add the same product now
+MAX_IDS, MAX_NEW_PRODUCTS = 100, 500
+ADD_PRODUCTS_LOCK = 0x0ADD  # an advisory lock: two may add the same product now
 
-Search = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+SearchText = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 
-def _ids(
+def _parse_ids(
     ids: Annotated[str | None, Query(description="Comma-separated", max_length=4_000)] = None,
 ) -> list[UUID] | None:
     try:
@@ -44,76 +44,82 @@ def _ids(
     return found
 
 
-Ids = Annotated[list[UUID] | None, Depends(_ids)]
+Ids = Annotated[list[UUID] | None, Depends(_parse_ids)]
 
 
 @router.get("/products")
-async def products(
-    work: Work, _: Caller, ids: Ids, q: Search = None, category: Search = None, cursor: Cursor = None, limit: Limit = 20
+async def list_products(
+    work: Work,
+    _: Caller,
+    ids: Ids,
+    q: SearchText = None,
+    category: SearchText = None,
+    cursor: Cursor = None,
+    limit: Limit = 20,
 ) -> Page[ProductView] | list[ProductView]:
     """A page of the catalogue; with `ids` a list of those of them that exist."""
     if ids is not None:
-        return [_view(product) for product in await queries.products_by_ids(work, ids)]
-    found = await queries.catalogue(work, q, category, position(cursor, queries.FIRST), limit + 1)
-    return page(found, limit, _view, lambda product: (product.name, product.id))
+        return [_product_view(product) for product in await queries.products_by_ids(work, ids)]
+    found = await queries.products_by_name(work, q, category, position(cursor, queries.START_BY_NAME), limit + 1)
+    return page(found, limit, _product_view, lambda product: (product.name, product.id))
 
 
 @router.get("/products/{product_id}")
-async def product(product_id: UUID, work: Work, _: Caller) -> ProductView:
-    return _view(await queries.product_by_id(work, product_id))
+async def get_product(product_id: UUID, work: Work, _: Caller) -> ProductView:
+    return _product_view(await queries.product_by_id(work, product_id))
 
 
 @router.get("/products/{product_id}/prices")
-async def prices(product_id: UUID, work: Work, _: Caller) -> list[PriceView]:
+async def list_prices(product_id: UUID, work: Work, _: Caller) -> list[PriceView]:
     """A price holds from its version on until the next one. Kept for good, so that an old order can be checked."""
     return await queries.prices_of_product(work, product_id)
 
 
 @router.get("/exports/products")
-async def export(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ProductView]:
+async def export_products(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ProductView]:
     """All products that are sold, by id, for read models that are built anew."""
-    (after,) = position(cursor, queries.FIRST_ID)
+    (after,) = position(cursor, queries.START_BY_ID)
     found = await queries.products_after(work, after, limit + 1)
-    return page(found, limit, _view, lambda product: (product.id,))
+    return page(found, limit, _product_view, lambda product: (product.id,))
 
 
 @router.get("/categories")
-async def categories(work: Work, _: Caller) -> list[CategoryView]:
+async def list_categories(work: Work, _: Caller) -> list[CategoryView]:
     return await queries.categories(work)
 
 
 @router.get("/stock")
-async def stock(
+async def list_stock(
     work: Work, _: Staff, ids: Ids, low: bool = False, cursor: Cursor = None, limit: Limit = 20
 ) -> Page[StockView] | list[StockView]:
     """The stock of these products as a list; with `low` a page of those that are about to run out."""
     if not low:
         return [_stock_view(it) for it in await queries.stock_by_ids(work, ids or [])]
-    (after,) = position(cursor, queries.FIRST_ID)
+    (after,) = position(cursor, queries.START_BY_ID)
     found = await queries.low_stock(work, after, limit + 1)
     return page(found, limit, _stock_view, lambda stock: (stock.product_id,))
 
 
 @router.get("/totals")
-async def totals(work: Work, _: Staff) -> StockTotals:
+async def get_stock_totals(work: Work, _: Staff) -> StockTotals:
     return await queries.stock_totals(work)
 
 
 @router.post("/products", status_code=201)
 async def add_products(
-    body: Annotated[list[AddProduct], Field(max_length=MAX_NEW)], work: Work, _: Staff
+    body: Annotated[list[AddProduct], Field(max_length=MAX_NEW_PRODUCTS)], work: Work, _: Staff
 ) -> list[ProductView]:
     """Add those that are not sold yet, and leave the others as they are. One that was withdrawn comes back as it is
     given, with the pieces that are still there.
     """
-    await work.execute("SELECT pg_advisory_xact_lock($1)", ADDING)
+    await work.execute("SELECT pg_advisory_xact_lock($1)", ADD_PRODUCTS_LOCK)
     ids = [new.id for new in body]
     await work.lock(Product, id=ids)
     await work.lock(Stock, product_id=ids)
-    return [_view(_added(new, work)) for new in body]
+    return [_product_view(_add_product(new, work)) for new in body]
 
 
-def _added(new: AddProduct, work: Work) -> Product:
+def _add_product(new: AddProduct, work: Work) -> Product:
     given = new.model_dump(exclude={"on_hand"})
     product, stock = work.get(Product, new.id), work.get(Stock, new.id)
     if product is None or stock is None:
@@ -122,44 +128,44 @@ def _added(new: AddProduct, work: Work) -> Product:
     elif not product.withdrawn:
         return product
     else:
-        _change(product, withdrawn=False, **given)
+        _update_product(product, withdrawn=False, **given)
         stock.withdrawn = False
-    note_level(stock, work)
-    work.send(_changed(product))
+    update_low_stock(stock, work)
+    work.send(_changed_event(product))
     return product
 
 
 @router.patch("/products/{product_id}")
 async def change_product(product_id: UUID, body: ChangeProduct, work: Work, _: Staff) -> ProductView:
-    found = await _locked_product(product_id, work)
+    found = await _lock_product(product_id, work)
     changes = {name: value for name, value in body if value is not None and value != getattr(found, name)}
     if changes:
-        _change(found, **changes)
-        work.send(_changed(found))
-    return _view(found)
+        _update_product(found, **changes)
+        work.send(_changed_event(found))
+    return _product_view(found)
 
 
 @router.delete("/products/{product_id}", status_code=204)
 async def withdraw_product(product_id: UUID, work: Work, _: Staff) -> None:
     """It is not sold any more. Orders that hold pieces of it keep them; carts find out when they check out."""
-    found, stock = await _locked_product(product_id, work), await _locked_stock(product_id, work)
-    _change(found, withdrawn=True)
+    found, stock = await _lock_product(product_id, work), await _lock_stock(product_id, work)
+    _update_product(found, withdrawn=True)
     stock.withdrawn = True
-    note_level(stock, work)
-    work.send(_changed(found))
+    update_low_stock(stock, work)
+    work.send(_changed_event(found))
 
 
 @router.put("/stock/{product_id}")
 async def set_stock(product_id: UUID, body: SetStock, work: Work, _: Staff) -> StockView:
-    found = await _locked_stock(product_id, work)
+    found = await _lock_stock(product_id, work)
     if body.on_hand < found.reserved:
         raise StockIsReserved(field="on_hand", reserved=found.reserved)
     found.on_hand = body.on_hand
-    note_level(found, work)
+    update_low_stock(found, work)
     return _stock_view(found)
 
 
-async def _locked_product(id: UUID, work: Work) -> Product:
+async def _lock_product(id: UUID, work: Work) -> Product:
     """One that is sold."""
     for found in await work.lock(Product, id=[id]):
         if not found.withdrawn:
@@ -167,23 +173,23 @@ async def _locked_product(id: UUID, work: Work) -> Product:
     raise ProductNotFound()
 
 
-async def _locked_stock(id: UUID, work: Work) -> Stock:
+async def _lock_stock(id: UUID, work: Work) -> Stock:
     for found in await work.lock(Stock, product_id=[id]):
         return found
     raise ProductNotFound()
 
 
-def _change(product: Product, **values: Any) -> None:
+def _update_product(product: Product, **values: Any) -> None:
     for name, value in values.items():
         setattr(product, name, value)
     product.version += 1
 
 
-def _view(product: Product) -> ProductView:
+def _product_view(product: Product) -> ProductView:
     return ProductView.model_validate(product, from_attributes=True)
 
 
-def _changed(product: Product) -> ProductChanged:
+def _changed_event(product: Product) -> ProductChanged:
     return ProductChanged(product_id=product.id, **product.model_dump(exclude={"id"}))
 
 

@@ -15,7 +15,7 @@ async def product(launch: Launch) -> Launched:
     return await launch(service)
 
 
-async def added(product: Launched, *on_hand: int, **given: object) -> list[UUID]:
+async def add_products(product: Launched, *on_hand: int, **given: object) -> list[UUID]:
     """New products with so many pieces."""
     ids = [new_id() for _ in on_hand]
     body = [
@@ -27,6 +27,6 @@ async def added(product: Launched, *on_hand: int, **given: object) -> list[UUID]
     return ids
 
 
-async def stock_of(product: Launched, id: UUID) -> tuple[int, int, int]:
+async def stock_levels(product: Launched, id: UUID) -> tuple[int, int, int]:
     (stock,) = [it for it in await product.rows(Stock) if it.product_id == id]
     return stock.on_hand, stock.reserved, stock.committed

@@ -13,11 +13,11 @@ from contracts.product import (
 )
 from product.models import Stock
 
-from .conftest import added, stock_of
+from .conftest import add_products, stock_levels
 
 
 async def test_each_change_is_announced_with_the_full_state(product: Launched) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     async with product.as_staff() as staff:
         changed = (await staff.patch(f"/products/{id}", json={"price_cents": 500})).json()
         assert (changed["version"], changed["price_cents"], changed["name"]) == (2, 500, "Tea 0")
@@ -45,8 +45,8 @@ async def test_adding_twice_adds_once(product: Launched) -> None:
 
 
 async def test_pages_show_everything_once_by_name(product: Launched) -> None:
-    await added(product, *[1] * 25, name="The same")
-    await added(product, *[1] * 20)
+    await add_products(product, *[1] * 25, name="The same")
+    await add_products(product, *[1] * 20)
     found: list[dict[str, str]] = []
     async with product.as_customer() as client:
         page = (await client.get("/products", params={"limit": 10})).json()
@@ -60,9 +60,9 @@ async def test_pages_show_everything_once_by_name(product: Launched) -> None:
 
 
 async def test_search_and_categories(product: Launched) -> None:
-    await added(product, 1, name="Green Tea", category="Tea", description="Loose leaves")
-    await added(product, 1, name="Teapot", category="Pots", description="Holds a litre")
-    await added(product, 1, name="Espresso", category="Coffee", description="Strong; no teaspoon needed")
+    await add_products(product, 1, name="Green Tea", category="Tea", description="Loose leaves")
+    await add_products(product, 1, name="Teapot", category="Pots", description="Holds a litre")
+    await add_products(product, 1, name="Espresso", category="Coffee", description="Strong; no teaspoon needed")
 
     async def names(**params: str) -> list[str]:
         async with product.as_customer() as client:
@@ -79,7 +79,7 @@ async def test_search_and_categories(product: Launched) -> None:
 
 
 async def test_products_and_stock_by_ids(product: Launched) -> None:
-    first, second = await added(product, 5, 6)
+    first, second = await add_products(product, 5, 6)
     ids = f"{second},{first},{new_id()}"
     async with product.as_service() as client:
         assert {it["id"] for it in (await client.get("/products", params={"ids": ids})).json()} == {
@@ -92,7 +92,7 @@ async def test_products_and_stock_by_ids(product: Launched) -> None:
 
 
 async def test_stock_is_not_set_below_what_is_reserved(product: Launched) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     await product.send(ReserveStock(order_id=new_id(), lines=[Line(product_id=id, quantity=3)]))
     async with product.as_staff() as staff:
         refused = await staff.put(f"/stock/{id}", json={"on_hand": 2})
@@ -102,7 +102,7 @@ async def test_stock_is_not_set_below_what_is_reserved(product: Launched) -> Non
             3,
         )
         assert (await staff.put(f"/stock/{id}", json={"on_hand": 3})).json()["on_hand"] == 3
-    assert await stock_of(product, id) == (3, 3, 0)
+    assert await stock_levels(product, id) == (3, 3, 0)
 
 
 NEW = {"id": "0193b2a0-0000-7000-8000-000000000000", "name": "Tea", "category": "Tea", "price_cents": 1}
@@ -148,7 +148,7 @@ async def test_bad_questions(product: Launched, path: str, status: int, code: st
 
 
 async def test_customers_look_and_do_not_touch(product: Launched) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     async with product.client() as nobody, product.as_customer() as customer:
         assert (await nobody.get("/products")).status_code == 401
         assert (await customer.get("/products")).status_code == 200
@@ -160,4 +160,4 @@ async def test_customers_look_and_do_not_touch(product: Launched) -> None:
             await customer.get("/totals"),
         ]
     assert {(it.status_code, it.json()["code"]) for it in attempts} == {(403, "forbidden")}
-    assert await stock_of(product, id) == (5, 0, 0)
+    assert await stock_levels(product, id) == (5, 0, 0)

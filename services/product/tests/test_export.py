@@ -4,11 +4,11 @@ from typing import Any
 
 from chassis.testing import Launched
 
-from .conftest import added
+from .conftest import add_products
 
 
 async def test_each_product_that_is_sold_is_exported_once_by_id_and_to_services_only(product: Launched) -> None:
-    ids = await added(product, *[1] * 25)
+    ids = await add_products(product, *[1] * 25)
     async with product.as_staff() as staff:
         assert (await staff.delete(f"/products/{ids[3]}")).status_code == 204
         assert (await staff.get("/exports/products")).status_code == 403

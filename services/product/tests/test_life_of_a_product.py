@@ -22,7 +22,7 @@ from contracts.product import (
 )
 from product.models import Reservation
 
-from .conftest import added, stock_of
+from .conftest import add_products, stock_levels
 
 
 def reserve(id: UUID, quantity: int, order_id: UUID | None = None) -> ReserveStock:
@@ -30,7 +30,7 @@ def reserve(id: UUID, quantity: int, order_id: UUID | None = None) -> ReserveSto
 
 
 async def test_every_price_is_kept_with_its_version(product: Launched) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     async with product.as_staff() as staff:
         for change in ({"price_cents": 500}, {"name": "Other"}, {"price_cents": 500}, {"price_cents": 450}):
             assert (await staff.patch(f"/products/{id}", json=change)).status_code == 200
@@ -38,12 +38,12 @@ async def test_every_price_is_kept_with_its_version(product: Launched) -> None:
         prices = (await customer.get(f"/products/{id}/prices")).json()
         unknown = await customer.get(f"/products/{new_id()}/prices")
     assert [(it["version"], it["price_cents"]) for it in prices] == [(1, 450), (2, 500), (4, 450)]
-    assert [it["since"] for it in prices] == sorted(it["since"] for it in prices)
+    assert [it["valid_from"] for it in prices] == sorted(it["valid_from"] for it in prices)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "product_not_found")
 
 
 async def test_prices_changed_by_many_at_once_are_all_kept(product: Launched) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     async with product.as_staff() as staff:
         changes = [staff.patch(f"/products/{id}", json={"price_cents": 1_000 + number}) for number in range(20)]
         answers = [it.json() for it in await asyncio.gather(*changes)]
@@ -53,8 +53,8 @@ async def test_prices_changed_by_many_at_once_are_all_kept(product: Launched) ->
 
 
 async def test_the_weight_is_part_of_a_product(product: Launched) -> None:
-    ids = await added(product, 5, 5, weight_grams=1_200)
-    (standard,) = await added(product, 5)
+    ids = await add_products(product, 5, 5, weight_grams=1_200)
+    (standard,) = await add_products(product, 5)
     async with product.as_staff() as staff:
         changed = (await staff.patch(f"/products/{ids[0]}", json={"weight_grams": 800})).json()
         weights = [(await staff.get(f"/products/{id}")).json()["weight_grams"] for id in (*ids, standard)]
@@ -66,7 +66,7 @@ async def test_the_weight_is_part_of_a_product(product: Launched) -> None:
 
 
 async def test_a_withdrawn_product_is_not_sold(product: Launched) -> None:
-    id, other = await added(product, 5, 5)
+    id, other = await add_products(product, 5, 5)
     async with product.as_staff() as staff:
         assert (await staff.delete(f"/products/{id}")).status_code == 204
         missing = [
@@ -100,7 +100,7 @@ ENDS: dict[str, tuple[type[Message], tuple[int, int, int]]] = {
 async def test_an_order_keeps_what_it_holds_of_a_withdrawn_product(
     product: Launched, end: type[Any], stock: tuple[int, int, int]
 ) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     held, late = reserve(id, 2), reserve(id, 1)
     await product.send(held)
     async with product.as_staff() as staff:
@@ -112,15 +112,15 @@ async def test_an_order_keeps_what_it_holds_of_a_withdrawn_product(
         StockReserved(order_id=held.order_id),
     ]
     await product.send(end(order_id=held.order_id))
-    assert await stock_of(product, id) == stock
+    assert await stock_levels(product, id) == stock
     if end is CommitStock:
         await product.send(RestockItems(order_id=held.order_id, return_id=new_id(), lines=held.lines))
-        assert await stock_of(product, id) == (5, 0, 2)
+        assert await stock_levels(product, id) == (5, 0, 2)
 
 
 async def test_withdrawing_races_with_orders(product: Launched) -> None:
     """Whoever reserved before it keeps the goods; nobody reserves after it; nothing is lost on the way."""
-    (id,) = await added(product, 1_000)
+    (id,) = await add_products(product, 1_000)
     orders = [reserve(id, 1) for _ in range(60)]
 
     async def withdraw() -> None:
@@ -132,15 +132,15 @@ async def test_withdrawing_races_with_orders(product: Launched) -> None:
     await asyncio.gather(*map(product.instance.consumer.handle, first), withdraw())
     await asyncio.gather(*map(product.instance.consumer.handle, second))
     await product.settled()
-    holds = {it.order_id: it.hold for it in await product.rows(Reservation)}
+    holds = {it.order_id: it.state for it in await product.rows(Reservation)}
     assert {holds[it.order_id] for it in orders[30:]} == {"rejected"}
     held = [order_id for order_id, hold in holds.items() if hold == "reserved"]
-    assert await stock_of(product, id) == (1_000, len(held), 0)
+    assert await stock_levels(product, id) == (1_000, len(held), 0)
 
 
 async def test_a_withdrawn_product_comes_back_when_it_is_added(product: Launched) -> None:
     """As it is given now, with the pieces that are still there; and what is sold stays as it is."""
-    id, sold = await added(product, 5, 5)
+    id, sold = await add_products(product, 5, 5)
     again = {"name": "New", "category": "Tea", "price_cents": 500, "weight_grams": 300, "on_hand": 99}
     body = [{"id": str(it), **again} for it in (id, sold, id)]
     async with product.as_staff() as staff:
@@ -152,7 +152,7 @@ async def test_a_withdrawn_product_comes_back_when_it_is_added(product: Launched
     assert shown == answers[0]
     assert [(it["version"], it["price_cents"]) for it in prices] == [(1, 450), (3, 500)]
     await product.send(reserve(id, 5))
-    assert await stock_of(product, id) == (5, 5, 0)
+    assert await stock_levels(product, id) == (5, 5, 0)
     *_, last = await product.sent(ProductChanged)
     assert isinstance(last, ProductChanged)
     assert (last.version, last.withdrawn, last.weight_grams) == (3, False, 300)
@@ -160,7 +160,7 @@ async def test_a_withdrawn_product_comes_back_when_it_is_added(product: Launched
 
 async def test_low_stock_is_said_once_until_there_is_more(product: Launched) -> None:
     """The limit is 5: of 8 pieces 4 are left, then 3; 6 after a delivery; 2; then none is missing any more."""
-    (id,) = await added(product, 8)
+    (id,) = await add_products(product, 8)
     held = reserve(id, 4)
     await product.send(held)
     await product.send(reserve(id, 1))
@@ -176,13 +176,13 @@ async def test_low_stock_is_said_once_until_there_is_more(product: Launched) -> 
 
 
 async def test_one_batch_says_it_once(product: Launched) -> None:
-    (id,) = await added(product, 6)
+    (id,) = await add_products(product, 6)
     await product.send(*(reserve(id, 1) for _ in range(8)))
     assert await product.sent(StockLow) == [StockLow(product_id=id, available=4)]
 
 
 async def test_goods_that_come_back_end_it(product: Launched) -> None:
-    (id,) = await added(product, 6)
+    (id,) = await add_products(product, 6)
     order = reserve(id, 3)
     await product.send(order, CommitStock(order_id=order.order_id))
     back = RestockItems(order_id=order.order_id, return_id=new_id(), lines=order.lines)
@@ -191,8 +191,8 @@ async def test_goods_that_come_back_end_it(product: Launched) -> None:
 
 
 async def test_staff_see_what_is_low(product: Launched) -> None:
-    low = set(await added(product, *[4] * 25))
-    (gone, _plenty) = await added(product, 1, 5)
+    low = set(await add_products(product, *[4] * 25))
+    (gone, _plenty) = await add_products(product, 1, 5)
     seen: list[str] = []
     async with product.as_staff() as staff:
         await staff.delete(f"/products/{gone}")
@@ -211,7 +211,7 @@ async def test_staff_see_what_is_low(product: Launched) -> None:
 
 
 async def test_customers_do_not_withdraw(product: Launched) -> None:
-    (id,) = await added(product, 5)
+    (id,) = await add_products(product, 5)
     async with product.as_customer() as customer:
         attempts = [await customer.delete(f"/products/{id}"), await customer.get("/stock?low=true")]
     assert {(it.status_code, it.json()["code"]) for it in attempts} == {(403, "forbidden")}

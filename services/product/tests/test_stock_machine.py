@@ -15,7 +15,7 @@ from chassis.testing import Launched
 from contracts.product import CommitStock, Line, ReleaseStock, ReserveStock, RestockItems
 from product.models import Reservation, Return, Stock
 
-from .conftest import added
+from .conftest import add_products
 
 T = TypeVar("T")
 R = TypeVar("R", Reservation, Return)
@@ -32,7 +32,7 @@ class StockMachine(RuleBasedStateMachine):
         self.product, self.loop = product, loop
         self.waiting: list[Any] = []
 
-    def wait_for(self, it: Awaitable[T]) -> T:
+    def run_on_loop(self, it: Awaitable[T]) -> T:
         """Hypothesis runs in a thread of its own, the service on the loop."""
 
         async def waited() -> T:
@@ -42,7 +42,7 @@ class StockMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.products = self.wait_for(added(self.product, PIECES, PIECES))
+        self.products = self.run_on_loop(add_products(self.product, PIECES, PIECES))
         self.orders = [new_id() for _ in range(4)]
         self.returns = [new_id() for _ in range(3)]
         self.owned = dict.fromkeys(self.products, PIECES)  # what orders cannot change
@@ -75,10 +75,10 @@ class StockMachine(RuleBasedStateMachine):
         for first in range(0, len(envelopes), size):
             batch = envelopes[first : first + size]
             for _ in range(1 + again):
-                self.wait_for(self.product.instance.consumer.handle(batch))
-        self.wait_for(self.unpark())
+                self.run_on_loop(self.product.instance.consumer.handle(batch))
+        self.run_on_loop(self.drop_parked())
 
-    async def unpark(self) -> None:
+    async def drop_parked(self) -> None:
         """As somebody who drops what cannot be: its key goes on."""
         async with self.product.instance.database.work() as work:
             await work.execute("TRUNCATE parked_messages, parked_keys")
@@ -86,8 +86,8 @@ class StockMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1), pieces=st.integers(0, 12))
     def set_stock(self, number: int, pieces: int) -> None:
         id = self.products[number]
-        before = self.wait_for(self.stock())[id]
-        status = self.wait_for(self.put(id, pieces))
+        before = self.run_on_loop(self.stock())[id]
+        status = self.run_on_loop(self.put(id, pieces))
         assert status == (409 if pieces < before.reserved else 200)
         if status == 200:
             self.owned[id] += pieces - before.on_hand
@@ -100,11 +100,11 @@ class StockMachine(RuleBasedStateMachine):
         return {it.product_id: it for it in await self.product.rows(Stock)}
 
     @invariant()
-    def the_books_are_straight(self) -> None:
+    def stock_matches_orders(self) -> None:
         if not hasattr(self, "owned"):
             return
-        held, left, back = self.wait_for(self.by_orders())
-        stock = self.wait_for(self.stock())
+        held, left, back = self.run_on_loop(self.totals_of_orders())
+        stock = self.run_on_loop(self.stock())
         for id, owned in self.owned.items():
             it = stock[id]
             assert 0 <= it.reserved <= it.on_hand
@@ -112,22 +112,22 @@ class StockMachine(RuleBasedStateMachine):
             assert (it.reserved, it.committed, it.returned) == (held[str(id)], left[str(id)], back[str(id)])
             assert it.low == (it.available < 5)
 
-    async def mine(self, table: type[R]) -> list[R]:
+    async def rows_of_orders(self, table: type[R]) -> list[R]:
         return [row for row in await self.product.rows(table) if row.order_id in self.orders]
 
-    async def by_orders(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    async def totals_of_orders(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
         """What orders hold, took away and brought back, by product. None brought back more than it took."""
         held: Counter[str] = Counter()
         left: Counter[str] = Counter()
         back: Counter[str] = Counter()
         away: dict[UUID, Counter[str]] = defaultdict(Counter)
-        for reservation in await self.mine(Reservation):
-            if reservation.hold == "reserved":
+        for reservation in await self.rows_of_orders(Reservation):
+            if reservation.state == "reserved":
                 held.update(reservation.lines)
-            if reservation.hold == "committed":
+            if reservation.state == "committed":
                 left.update(reservation.lines)
                 away[reservation.order_id].update(reservation.lines)
-        for returned in await self.mine(Return):
+        for returned in await self.rows_of_orders(Return):
             back.update(returned.lines)
             away[returned.order_id].subtract(returned.lines)
         assert all(pieces >= 0 for order in away.values() for pieces in order.values())
