@@ -140,7 +140,7 @@ class ChangePassword(BaseModel, extra="forbid"):
     new_password: str = Field(min_length=8, max_length=128)
 
 
-class AskPasswordReset(BaseModel, extra="forbid"):
+class RequestPasswordReset(BaseModel, extra="forbid"):
     """Send a mail with which a new password can be set, if there is such an account."""
 
     email: Email
@@ -177,7 +177,7 @@ class ErasureView(BaseModel):
     """An erasure: done when every service has reported. Orders are kept, with an id that leads to nobody."""
 
     id: UUID
-    asked_at: datetime
-    done_at: datetime | None
+    requested_at: datetime
+    completed_at: datetime | None
     reports: list[ErasureReportView]
     waiting_for: list[str]

@@ -51,12 +51,12 @@ def upgrade() -> None:
         CREATE INDEX ix_password_resets_account_id ON password_resets (account_id);
         CREATE INDEX ix_password_resets_expires_at ON password_resets (expires_at);
 
-        CREATE TABLE wrong_passwords (
-            digest varchar PRIMARY KEY,
-            times integer NOT NULL,
-            ends_at timestamptz NOT NULL
+        CREATE TABLE login_throttles (
+            email_digest varchar PRIMARY KEY,
+            failures integer NOT NULL,
+            window_ends_at timestamptz NOT NULL
         );
-        CREATE INDEX ix_wrong_passwords_ends_at ON wrong_passwords (ends_at);
+        CREATE INDEX ix_login_throttles_window_ends_at ON login_throttles (window_ends_at);
 
         CREATE TABLE signing_keys (
             kid varchar PRIMARY KEY,
@@ -71,13 +71,13 @@ def upgrade() -> None:
         CREATE TABLE erasures (
             id uuid PRIMARY KEY,
             user_id uuid NOT NULL UNIQUE,
-            asked_at timestamptz NOT NULL,
-            done_at timestamptz,
+            requested_at timestamptz NOT NULL,
+            completed_at timestamptz,
             waiting_for jsonb NOT NULL,
             reports jsonb NOT NULL,
             due_at timestamptz NOT NULL
         );
         CREATE INDEX ix_erasures_due_at ON erasures (due_at);
-        CREATE INDEX ix_erasures_open ON erasures (asked_at) WHERE done_at IS NULL;
+        CREATE INDEX ix_erasures_open ON erasures (requested_at) WHERE completed_at IS NULL;
         """
     )

@@ -21,7 +21,7 @@ StartUser = Callable[..., Awaitable[Launched]]
 
 @pytest.fixture
 def start_user(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> StartUser:
-    """`await start_user(WRONG_PASSWORDS=3)`: the service, which checks the tokens that it issues."""
+    """`await start_user(LOGIN_FAILURES_PER_EMAIL=3)`: the service, which checks the tokens that it issues."""
 
     async def start(**settings: Any) -> Launched:
         user = await launch(service, **settings)
@@ -37,7 +37,7 @@ async def user(start_user: StartUser) -> Launched:
 
 
 @dataclass
-class Customer:
+class SignedIn:
     """Somebody who has just signed in."""
 
     id: UUID
@@ -47,13 +47,13 @@ class Customer:
 
 
 @pytest.fixture
-async def ada(user: Launched) -> Customer:
-    return await a_customer(user, "ada@example.org")
+async def ada(user: Launched) -> SignedIn:
+    return await register_customer(user, "ada@example.org")
 
 
-async def a_customer(user: Launched, email: str) -> Customer:
+async def register_customer(user: Launched, email: str) -> SignedIn:
     account, tokens = await register(user, email), (await sign_in(user, email)).json()
-    return Customer(UUID(account.json()["id"]), email, tokens["refresh_token"], user.client(tokens["access_token"]))
+    return SignedIn(UUID(account.json()["id"]), email, tokens["refresh_token"], user.client(tokens["access_token"]))
 
 
 async def post(user: Launched, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -83,12 +83,12 @@ async def reset_secret(user: Launched, email: str) -> str:
     return str(answer.json()["secret"])
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
+def problem(answer: httpx.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status_code, answer.json()["code"]
 
 
-async def change(user: Launched, row: Table, **values: Any) -> None:
+async def update_row(user: Launched, row: Table, **values: Any) -> None:
     """Set columns of a row, as if it had been written so."""
     (key,) = shape(type(row)).key
     async with user.instance.database.work() as work:

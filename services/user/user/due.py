@@ -7,7 +7,7 @@ from chassis.due import Due
 from chassis.work import UnitOfWork
 from user import erasures, keys
 from user.config import UserSettings
-from user.models import Erasure, PasswordReset, RefreshToken, Row, SigningKey, WrongPasswords
+from user.models import Erasure, LoginThrottle, PasswordReset, RefreshToken, Row, SigningKey
 
 logger = logging.getLogger(__name__)
 due = Due()
@@ -15,26 +15,26 @@ due = Due()
 
 @due(RefreshToken.expires_at)
 @due(PasswordReset.expires_at)
-@due(WrongPasswords.ends_at)
+@due(LoginThrottle.window_ends_at)
 @due(SigningKey.published_until)
-def forget(row: Row, work: UnitOfWork) -> None:
+def remove_expired(row: Row, work: UnitOfWork) -> None:
     work.remove(row)
 
 
 @due(SigningKey.rotates_at)
 def rotate_key(key: SigningKey, work: UnitOfWork) -> None:
-    keys.rotate(key, work)
+    keys.rotate_key(key, work)
 
 
 @due(Erasure.due_at)
-def follow_erasure(erasure: Erasure, work: UnitOfWork) -> None:
+def repeat_or_forget_erasure(erasure: Erasure, work: UnitOfWork) -> None:
     """One that is done was kept long enough."""
-    if erasure.done_at is not None:
+    if erasure.completed_at is not None:
         return work.remove(erasure)
     settings: UserSettings = work.settings
     logger.warning(
         "an erasure waits and is announced again",
         extra={"erasure_id": str(erasure.id), "waiting_for": erasure.waiting_for},
     )
-    erasures.announce(erasure, work)
-    erasure.due_at = work.now + timedelta(seconds=settings.erasure_again_seconds)
+    erasures.announce_erasure(erasure, work)
+    erasure.due_at = work.now + timedelta(seconds=settings.erasure_repeat_seconds)

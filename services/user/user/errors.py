@@ -28,8 +28,8 @@ class TooManyWrongPasswords(Problem):
     detail = "Too many wrong passwords for this mail address: wait, or have a mail sent to set a new one."
 
 
-class TooManyAtTheDoor(Problem):
-    status, code, detail = 503, "too_many_at_the_door", "Too many are signing in at this moment; try again shortly."
+class SignInOverloaded(Problem):
+    status, code, detail = 503, "sign_in_overloaded", "Too many are signing in at this moment; try again shortly."
 
 
 class RefreshTokenRefused(Problem):

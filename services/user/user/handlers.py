@@ -13,4 +13,4 @@ on = Subscriptions()
 def record_report(report: ReportErasure, work: UnitOfWork) -> None:
     """A report that comes when the erasure itself is forgotten changes nothing."""
     if (erasure := work.get(Erasure, report.erasure_id)) is not None:
-        erasures.record(erasure, report.service, report.rows, work)
+        erasures.record_report(erasure, report.service, report.rows, work)

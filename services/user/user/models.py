@@ -63,13 +63,13 @@ class PasswordReset(Row, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class WrongPasswords(Row, table=True):
+class LoginThrottle(Row, table=True):
     """How often a password was wrong for a mail address, also one without an account. `digest` is derived from it."""
 
-    __tablename__ = "wrong_passwords"
-    digest: str = Field(primary_key=True)
-    times: int
-    ends_at: datetime = Field(sa_type=Timestamptz, index=True)
+    __tablename__ = "login_throttles"
+    email_digest: str = Field(primary_key=True)
+    failures: int
+    window_ends_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
 class SigningKey(Row, table=True):
@@ -92,11 +92,11 @@ class Erasure(Row, table=True):
     """That somebody was erased, under the id that leads to nobody now. `reports` are those of ErasureView as JSON."""
 
     __tablename__ = "erasures"
-    __table_args__ = (Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),)
+    __table_args__ = (Index("ix_erasures_open", "requested_at", postgresql_where=text("completed_at IS NULL")),)
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(unique=True)
-    asked_at: datetime = Field(sa_type=Timestamptz)
-    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    requested_at: datetime = Field(sa_type=Timestamptz)
+    completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     waiting_for: list[str] = Field(sa_column=Column(JSONB, nullable=False))
     reports: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))
     due_at: datetime = Field(sa_type=Timestamptz, index=True)

@@ -8,38 +8,38 @@ from uuid import UUID
 from chassis.tables import new_id
 from chassis.work import UnitOfWork
 from contracts.notification import Notify, Template
-from user import attempts, queries
+from user import login_throttle, queries
 from user.config import UserSettings
 from user.errors import ResetSecretRefused
 from user.models import Account, PasswordReset, RefreshToken
 
 
-async def ask(email: str, work: UnitOfWork) -> None:
+async def request_reset(email: str, work: UnitOfWork) -> None:
     """Have a mail sent, if there is such an account and it did not get too many. Does the same work either way,
     so that time does not tell.
     """
     settings: UserSettings = work.settings
-    account = await queries.account_of(work, email)
+    account = await queries.account_by_email(work, email)
     account_id = account.id if account else new_id()
     locked = await work.lock(Account, id=[account_id])  # of many at once, each counts the ones before
-    mailed = await queries.resets_mailed(work, account_id)
-    may = bool(locked) and mailed < settings.password_resets
+    mailed = await queries.mailed_resets_of_account(work, account_id)
+    may = bool(locked) and mailed < settings.password_reset_mails_per_account
     expires_at = work.now + timedelta(seconds=settings.password_reset_seconds)
     reset = work.add(PasswordReset.new(id=new_id(), account_id=account_id if may else None, expires_at=expires_at))
     if may:
         work.send(Notify(user_id=account_id, cause_id=reset.id, template=Template.PASSWORD_RESET, about=reset.id))
 
 
-async def check(secret: str, work: UnitOfWork) -> PasswordReset:
+async def verify_secret(secret: str, work: UnitOfWork) -> PasswordReset:
     """The open reset of a secret."""
-    id = _id_of(secret, work.settings)
-    reset = await queries.open_reset(work, id) if id else None
+    id = _reset_id_of(secret, work.settings)
+    reset = await queries.open_reset_by_id(work, id) if id else None
     if reset is None:
         raise ResetSecretRefused(field="secret")
     return reset
 
 
-async def use(reset: PasswordReset, work: UnitOfWork) -> Account:
+async def redeem(reset: PasswordReset, work: UnitOfWork) -> Account:
     """The locked account of an open reset. Of several who use it at once, the first one gets on."""
     accounts = await work.lock(Account, id=[reset.account_id])
     still = await work.lock(PasswordReset, id=[reset.id])
@@ -55,18 +55,18 @@ async def change_password(account: Account, password_hash: str, work: UnitOfWork
         work.remove(token)
     for reset in await work.lock(PasswordReset, account_id=[account.id]):
         reset.used = True  # not removed: it counts among those that were mailed
-    await attempts.forget(account.email, work)
+    await login_throttle.clear_failures(account.email, work)
 
 
-def secret_of(id: UUID, settings: UserSettings) -> str:
+def secret_of_reset(id: UUID, settings: UserSettings) -> str:
     """The id and what only we can derive from it."""
-    return base64.urlsafe_b64encode(id.bytes + settings.derived("password reset", id.bytes)).decode()
+    return base64.urlsafe_b64encode(id.bytes + settings.derive_secret("password reset", id.bytes)).decode()
 
 
-def _id_of(secret: str, settings: UserSettings) -> UUID | None:
+def _reset_id_of(secret: str, settings: UserSettings) -> UUID | None:
     """None if it was not made here."""
     try:
         id = UUID(bytes=base64.urlsafe_b64decode(secret)[:16])
     except ValueError:
         return None
-    return id if hmac.compare_digest(secret_of(id, settings).encode(), secret.encode()) else None
+    return id if hmac.compare_digest(secret_of_reset(id, settings).encode(), secret.encode()) else None

@@ -8,7 +8,7 @@ from chassis.errors import Problem
 from chassis.pages import Limit
 from chassis.web import Caller, Operator, Router, Work
 from contracts.user import EraseAccount, ErasureView
-from user import attempts, erasures, queries
+from user import erasures, login_throttle, queries
 from user.errors import HasOtherRoles
 
 router = Router()
@@ -21,23 +21,23 @@ async def erase_account(body: EraseAccount, work: Work, caller: Caller) -> Erasu
     Access tokens issued before are good until they expire, but what needs the account answers 404 with them; asked
     again with one, the erasure is the same.
     """
-    if (before := await queries.erasure_of(work, caller.id)) is not None:
-        return erasures.view_of(before)
-    account = await attempts.proven(caller.id, body.password, work)
+    if (before := await queries.erasure_of_user(work, caller.id)) is not None:
+        return erasures.erasure_view(before)
+    account = await login_throttle.verify_password(caller.id, body.password, work)
     if isinstance(account, Problem):
         return account.response()
     if {*account.roles} - {"customer"}:
         raise HasOtherRoles()
-    return erasures.view_of(await erasures.erase(account, work))
+    return erasures.erasure_view(await erasures.erase_account(account, work))
 
 
 @router.get("/erasures/{erasure_id}")
-async def erasure(erasure_id: UUID, work: Work) -> ErasureView:
+async def get_erasure(erasure_id: UUID, work: Work) -> ErasureView:
     """For whoever knows the id: there is no account left to sign in to."""
-    return erasures.view_of(await queries.erasure_by_id(work, erasure_id))
+    return erasures.erasure_view(await queries.erasure_by_id(work, erasure_id))
 
 
 @router.get("/erasures")
-async def open_erasures(work: Work, _: Operator, limit: Limit = 100) -> list[ErasureView]:
+async def list_open_erasures(work: Work, _: Operator, limit: Limit = 100) -> list[ErasureView]:
     """Those that wait for a service, the oldest first. Each is announced again every day."""
-    return [erasures.view_of(it) for it in await queries.open_erasures(work, limit)]
+    return [erasures.erasure_view(it) for it in await queries.open_erasures(work, limit)]

@@ -8,7 +8,7 @@ from chassis.auth import KEYS_SECONDS
 from chassis.errors import Problem
 from chassis.web import Operator, Router, Work
 from contracts.user import RefreshTokens, RevokeToken, SignIn, SigningKeyView, TokensView
-from user import attempts, keys, tokens
+from user import keys, login_throttle, tokens
 from user.errors import RefreshTokenRefused
 
 router = Router()
@@ -21,24 +21,24 @@ async def issue_tokens(
     """Whoever is refused is answered and not raised at: the end of a session, a wrong guess are to be committed."""
     response.headers["cache-control"] = "no-store"
     if isinstance(body, RefreshTokens):
-        return await tokens.refresh(body.refresh_token, work) or RefreshTokenRefused().response()
-    account = await attempts.proven(body.email, body.password, work)
-    return account.response() if isinstance(account, Problem) else await tokens.sign_in(account, work)
+        return await tokens.refresh_session(body.refresh_token, work) or RefreshTokenRefused().response()
+    account = await login_throttle.verify_password(body.email, body.password, work)
+    return account.response() if isinstance(account, Problem) else await tokens.start_session(account, work)
 
 
 @router.post("/tokens/revocation", status_code=204)
-async def sign_out(body: RevokeToken, work: Work) -> None:
+async def revoke_token(body: RevokeToken, work: Work) -> None:
     """End the session of a refresh token, which is all that it takes. Its access token expires in minutes."""
-    await tokens.sign_out(body.token, work)
+    await tokens.end_session(body.token, work)
 
 
 @router.get("/.well-known/jwks.json")
-async def published_keys(work: Work, response: Response) -> dict[str, list[dict[str, object]]]:
+async def list_signing_keys(work: Work, response: Response) -> dict[str, list[dict[str, object]]]:
     response.headers["cache-control"] = f"public, max-age={KEYS_SECONDS}"
-    return {"keys": [keys.public(key) for key in await keys.published(work)]}
+    return {"keys": [keys.public_jwk(key) for key in await keys.published_keys(work)]}
 
 
 @router.post("/signing-keys", status_code=201)
-async def rotate_keys(work: Work, _: Operator) -> SigningKeyView:
+async def rotate_signing_key(work: Work, _: Operator) -> SigningKeyView:
     """The key that will sign next; asked again before it does, the same."""
-    return SigningKeyView.model_validate(await keys.rotate_now(work), from_attributes=True)
+    return SigningKeyView.model_validate(await keys.rotate_current_key(work), from_attributes=True)
