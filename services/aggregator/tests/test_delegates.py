@@ -202,7 +202,7 @@ BAD_TOKENS = {
 async def test_without_a_good_token_only_the_catalogue_is_open(shop: Shop, raw: str | None) -> None:
     event = changed()
     await shop.aggregator.send(event)
-    shop.product.answers["GET", "/stock"] = (200, [])
+    shop.product.answers["GET", "/stock"] = (200, {"items": [], "next_cursor": None})
     for owner, method, path, _, status, answer in DELEGATED:
         getattr(shop, owner).answers[method, path] = (status, answer)
     async with shop.aggregator.client(raw) as client:

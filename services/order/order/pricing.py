@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chassis.auth import Token
 from chassis.errors import NotFound, Problem
+from chassis.pages import Page
 from chassis.service import Runtime
 from contracts import product, shipping, user
 from contracts.order import OrderLine
@@ -64,8 +65,8 @@ async def offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime
 
 async def _sold(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
     ids = ",".join(str(line.product_id) for line in lines)
-    found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=list[product.ProductView])
-    return {it.id: it for it in found}
+    found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=Page[product.ProductView])
+    return {it.id: it for it in found.items}
 
 
 async def _own_address(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:

@@ -25,7 +25,7 @@ def upgrade() -> None:
         CREATE INDEX products_by_name ON products (name, id);
         CREATE INDEX products_by_category ON products (category, name, id) WHERE NOT withdrawn;
         CREATE INDEX products_per_category ON products (category) WHERE NOT withdrawn;
-        CREATE INDEX products_full_text ON products USING gin (to_tsvector('simple', name || ' ' || description));
+        CREATE INDEX products_by_text ON products USING gin (to_tsvector('simple', name || ' ' || description));
 
         CREATE TABLE product_prices (
             product_id uuid NOT NULL,

@@ -1,15 +1,15 @@
-"""Stock in the life of an order: reserved, then committed when the goods leave, or released; some come back.
+"""Stock in the life of an order: reserved, then committed when the goods leave, or released. Goods may come back.
 
-| state \\ command | ReserveStock               | CommitStock    | ReleaseStock             | RestockItems   |
-|----------------|----------------------------|----------------|--------------------------|----------------|
-| none           | StockReserved or -Rejected | parked         | StockReleased, tombstone | parked         |
-| reserved       | StockReserved              | StockCommitted | StockReleased            | parked         |
-| rejected       | StockRejected              | parked         | StockReleased            | parked         |
-| committed      | StockReserved              | StockCommitted | StockCommitted: too late | ItemsRestocked |
-| released       | StockRejected              | parked         | StockReleased            | parked         |
+| reservation | ReserveStock                   | CommitStock    | ReleaseStock             | RestockItems   |
+|-------------|--------------------------------|----------------|--------------------------|----------------|
+| none        | StockReserved or StockRejected | dead letter    | StockReleased, tombstone | dead letter    |
+| reserved    | StockReserved                  | StockCommitted | StockReleased            | dead letter    |
+| rejected    | StockRejected                  | dead letter    | StockReleased            | dead letter    |
+| committed   | StockReserved                  | StockCommitted | StockCommitted: too late | ItemsRestocked |
+| released    | StockRejected                  | dead letter    | StockReleased            | dead letter    |
 
-More than was committed does not come back: that is parked, too. What is withdrawn cannot be reserved any more, but what
-is reserved of it can be committed, released and come back.
+A return of more pieces than were committed is a dead letter too. A withdrawn product cannot be reserved any more, but
+existing reservations of it can still be committed, released and returned.
 """
 
 from collections import Counter
@@ -52,33 +52,29 @@ def reserve_stock(command: ReserveStock, work: UnitOfWork) -> None:
     if reservation.state in (ReservationState.RESERVED, ReservationState.COMMITTED):
         work.send(StockReserved(order_id=command.order_id))
     else:
-        work.send(
-            StockRejected(order_id=command.order_id, product_ids=[UUID(id) for id in reservation.short_product_ids])
-        )
+        short = [UUID(id) for id in reservation.short_product_ids]
+        work.send(StockRejected(order_id=command.order_id, product_ids=short))
 
 
 def _try_to_reserve(command: ReserveStock, work: UnitOfWork) -> Reservation:
-    """All lines or none."""
+    """Reserve all lines, or none."""
     lines = _quantities(command.lines)
     stocks = _stock_rows(lines, work)
     enough = {str(stock.product_id) for stock, quantity in stocks if stock.available >= quantity}
     if short := [id for id in lines if id not in enough]:
-        return Reservation.new(
-            order_id=command.order_id, state=ReservationState.REJECTED, lines=lines, short_product_ids=short
-        )
+        rejected = ReservationState.REJECTED
+        return Reservation.new(order_id=command.order_id, state=rejected, lines=lines, short_product_ids=short)
     for stock, quantity in stocks:
         stock.reserved += quantity
         update_low_stock(stock, work)
-    return Reservation.new(
-        order_id=command.order_id, state=ReservationState.RESERVED, lines=lines, short_product_ids=[]
-    )
+    return Reservation.new(order_id=command.order_id, state=ReservationState.RESERVED, lines=lines)
 
 
 @on(CommitStock, needs=[rows(Reservation, order_id="order_id"), rows(Stock, product_id=_product_ids_of_reservation)])
 def commit_stock(command: CommitStock, work: UnitOfWork) -> None:
     reservation = work.get(Reservation, command.order_id)
     if reservation is None or reservation.state in (ReservationState.REJECTED, ReservationState.RELEASED):
-        raise NothingReserved(f"order {command.order_id}: {reservation.state if reservation else 'never seen'}")
+        raise NothingReserved(f"order {command.order_id}: {reservation.state if reservation else 'no reservation'}")
     if reservation.state == ReservationState.RESERVED:
         reservation.state = ReservationState.COMMITTED
         for stock, quantity in _stock_rows(reservation.lines, work):
@@ -92,9 +88,7 @@ def commit_stock(command: CommitStock, work: UnitOfWork) -> None:
 def release_stock(command: ReleaseStock, work: UnitOfWork) -> None:
     reservation = work.get(Reservation, command.order_id)
     if reservation is None:
-        work.add(
-            Reservation.new(order_id=command.order_id, state=ReservationState.RELEASED, lines={}, short_product_ids=[])
-        )
+        work.add(Reservation.new(order_id=command.order_id, state=ReservationState.RELEASED, lines={}))
     elif reservation.state == ReservationState.COMMITTED:
         return work.send(StockCommitted(order_id=command.order_id))
     elif reservation.state == ReservationState.RESERVED:
@@ -127,16 +121,16 @@ def restock_items(command: RestockItems, work: UnitOfWork) -> None:
 
 
 def _returnable(order_id: UUID, work: UnitOfWork) -> Counter[str]:
-    """The pieces of an order that left and did not come back yet, by product id."""
+    """The pieces of an order that left and have not come back yet, by product id."""
     reservation = work.get(Reservation, order_id)
-    left = Counter(reservation.lines if reservation and reservation.state == ReservationState.COMMITTED else {})
+    returnable = Counter(reservation.lines if reservation and reservation.state == ReservationState.COMMITTED else {})
     for earlier in work.all(Return, order_id=order_id):
-        left.subtract(earlier.lines)
-    return left
+        returnable.subtract(earlier.lines)
+    return returnable
 
 
 def update_low_stock(stock: Stock, work: UnitOfWork) -> None:
-    """Say that a product is low when it gets so, not while it stays so."""
+    """Send StockLow when the stock falls below the limit, and not again while it stays below."""
     low = not stock.withdrawn and stock.available < work.settings.low_stock_pieces
     if low and not stock.low:
         work.send(StockLow(product_id=stock.product_id, available=stock.available))
@@ -144,7 +138,7 @@ def update_low_stock(stock: Stock, work: UnitOfWork) -> None:
 
 
 def _quantities(lines: Iterable[Line]) -> dict[str, int]:
-    """By product id; two lines of one product count together."""
+    """The pieces by product id: lines of the same product are added up."""
     pieces: Counter[str] = Counter()
     for line in lines:
         pieces[str(line.product_id)] += line.quantity
@@ -152,5 +146,6 @@ def _quantities(lines: Iterable[Line]) -> dict[str, int]:
 
 
 def _stock_rows(lines: dict[str, int], work: UnitOfWork) -> list[tuple[Stock, int]]:
+    """Each stock row with the pieces of the order; a product that does not exist has no row and is left out."""
     found = [(work.get(Stock, UUID(id)), quantity) for id, quantity in lines.items()]
     return [(stock, quantity) for stock, quantity in found if stock is not None]

@@ -73,6 +73,8 @@ async def test_search_and_categories(product: Launched) -> None:
     assert await names(q="tea", category="Pots") == ["Teapot"]
     assert await names(category="Tea") == ["Green Tea"]
     assert await names(q="100% | ( & ') !") == []
+    assert await names(q="", category="") == await names(q=" ") == ["Espresso", "Green Tea", "Teapot"]
+    assert await names(q="", category="Tea") == ["Green Tea"]
     async with product.as_customer() as client:
         listed = (await client.get("/categories")).json()
     assert listed == [{"name": name, "products": 1} for name in ("Coffee", "Pots", "Tea")]
@@ -82,11 +84,11 @@ async def test_products_and_stock_by_ids(product: Launched) -> None:
     first, second = await add_products(product, 5, 6)
     ids = f"{second},{first},{new_id()}"
     async with product.as_service() as client:
-        assert {it["id"] for it in (await client.get("/products", params={"ids": ids})).json()} == {
+        assert {it["id"] for it in (await client.get("/products", params={"ids": ids})).json()["items"]} == {
             str(first),
             str(second),
         }
-        stock = (await client.get("/stock", params={"ids": ids})).json()
+        stock = (await client.get("/stock", params={"ids": ids})).json()["items"]
     assert stock[0] == {"product_id": str(first), "on_hand": 5, "reserved": 0}
     assert len(stock) == 2
 

@@ -78,7 +78,7 @@ async def test_a_withdrawn_product_is_not_sold(product: Launched) -> None:
             (await staff.get("/products")).json()["items"],
             (await staff.get("/products?q=tea")).json()["items"],
             (await staff.get("/products?category=Tea")).json()["items"],
-            (await staff.get(f"/products?ids={id},{other}")).json(),
+            (await staff.get(f"/products?ids={id},{other}")).json()["items"],
         ]
         assert (await staff.get("/categories")).json() == [{"name": "Tea", "products": 1}]
         assert len((await staff.get(f"/products/{id}/prices")).json()) == 1
