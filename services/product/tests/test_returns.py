@@ -1,4 +1,4 @@
-"""Goods that come back: each return once, and never more than left."""
+"""Goods that come back: each return counts once, and never more pieces return than have left."""
 
 import asyncio
 from uuid import UUID
@@ -28,7 +28,7 @@ def restock(order_id: UUID, *lines: tuple[UUID, int], return_id: UUID | None = N
 
 
 async def committed_order(product: Launched, *lines: tuple[UUID, int]) -> UUID:
-    """An order whose goods have left."""
+    """Reserve and commit an order, so that its goods have left."""
     order_id = new_id()
     goods = [Line(product_id=id, quantity=quantity) for id, quantity in lines]
     await product.send(ReserveStock(order_id=order_id, lines=goods), CommitStock(order_id=order_id))
@@ -41,14 +41,14 @@ async def stock_quantities(product: Launched, id: UUID) -> tuple[int, int, int, 
 
 
 async def parked_returns(product: Launched) -> list[tuple[str, bool]]:
-    """The keys of parked messages, and whether the reason is that the goods never left."""
+    """The keys of dead letters, and whether the reason is ReturnExceedsCommitted."""
     async with product.as_staff() as staff:
         return [
             (it["key"], "ReturnExceedsCommitted" in it["reason"]) for it in (await staff.get("/internal/parked")).json()
         ]
 
 
-async def test_goods_that_came_back_are_for_sale(product: Launched) -> None:
+async def test_returned_goods_can_be_sold_again(product: Launched) -> None:
     first, second = await add_products(product, 5, 5)
     order = await committed_order(product, (first, 3), (second, 1))
     back = restock(order, (first, 2))
@@ -76,8 +76,8 @@ async def test_a_return_counts_once(product: Launched, together: bool) -> None:
 
 
 @pytest.mark.parametrize("before", ["nothing", "reserved", "rejected", "released"])
-async def test_what_never_left_does_not_come_back(product: Launched, before: str) -> None:
-    """Somebody has to look, and other orders go on."""
+async def test_goods_that_never_left_cannot_be_returned(product: Launched, before: str) -> None:
+    """The command becomes a dead letter, and other orders go on."""
     id, other = await add_products(product, 5, 5)
     order, elsewhere = new_id(), await committed_order(product, (other, 1))
     if before != "nothing":
@@ -85,19 +85,21 @@ async def test_what_never_left_does_not_come_back(product: Launched, before: str
         await product.send(ReserveStock(order_id=order, lines=goods))
     if before == "released":
         await product.send(ReleaseStock(order_id=order))
-    held = await stock_quantities(product, id)
+    stock_before = await stock_quantities(product, id)
     await product.send(restock(order, (id, 1)), restock(elsewhere, (other, 1)))
     assert [it.key for it in await product.sent(ItemsRestocked)] == [str(elsewhere)]
-    assert await stock_quantities(product, id) == held
+    assert await stock_quantities(product, id) == stock_before
     assert await parked_returns(product) == [(str(order), True)]
 
 
-MORE = {"of one product": [(0, 4)], "in two lines": [(0, 2), (0, 2)], "of another product": [(0, 1), (2, 1)]}
+TOO_MANY = {"of one product": [(0, 4)], "in two lines": [(0, 2), (0, 2)], "of another product": [(0, 1), (2, 1)]}
 
 
-@pytest.mark.parametrize("lines", MORE.values(), ids=MORE)
+@pytest.mark.parametrize("lines", TOO_MANY.values(), ids=TOO_MANY)
 @pytest.mark.parametrize("earlier", [0, 2])
-async def test_no_more_comes_back_than_left(product: Launched, lines: list[tuple[int, int]], earlier: int) -> None:
+async def test_no_more_can_be_returned_than_was_committed(
+    product: Launched, lines: list[tuple[int, int]], earlier: int
+) -> None:
     ids = await add_products(product, 5, 5, 5)
     order = await committed_order(product, (ids[0], 3), (ids[1], 1))
     if earlier:
@@ -108,8 +110,8 @@ async def test_no_more_comes_back_than_left(product: Launched, lines: list[tuple
     assert await parked_returns(product) == [(str(order), True)]
 
 
-async def test_many_returns_at_once(product: Launched) -> None:
-    """Of one order, by several consumers, each of them twice: every piece once, and the last one too many is parked."""
+async def test_concurrent_returns_count_once_each(product: Launched) -> None:
+    """Several consumers get each return of an order twice. The sixth return is one too many: it is a dead letter."""
     (id,) = await add_products(product, 30)
     order = await committed_order(product, (id, 20))
     returns = [restock(order, (id, 4)) for _ in range(6)]
@@ -121,7 +123,7 @@ async def test_many_returns_at_once(product: Launched) -> None:
     assert {key for key, _ in await parked_returns(product)} == {str(order)}
 
 
-async def test_the_database_itself_takes_no_more_back(product: Launched) -> None:
+async def test_the_database_refuses_more_returned_than_committed(product: Launched) -> None:
     (id,) = await add_products(product, 5)
     with pytest.raises(asyncpg.CheckViolationError):
         async with product.instance.database.work() as work:
