@@ -1,4 +1,4 @@
-"""What happens by itself: what has expired goes away, signing keys rotate, erasures that wait are announced again."""
+"""Deadlines: expired rows are removed, signing keys rotate, erasures that wait for reports are sent again."""
 
 import logging
 from datetime import timedelta
@@ -27,13 +27,13 @@ def rotate_key(key: SigningKey, work: UnitOfWork) -> None:
 
 
 @due(Erasure.due_at)
-def repeat_or_forget_erasure(erasure: Erasure, work: UnitOfWork) -> None:
-    """One that is done was kept long enough."""
+def repeat_or_remove_erasure(erasure: Erasure, work: UnitOfWork) -> None:
+    """Send UserErased again while reports are missing; remove a complete erasure at the end of its retention."""
     if erasure.completed_at is not None:
         return work.remove(erasure)
     settings: UserSettings = work.settings
     logger.warning(
-        "an erasure waits and is announced again",
+        "an erasure still waits for reports and is sent again",
         extra={"erasure_id": str(erasure.id), "waiting_for": erasure.waiting_for},
     )
     erasures.announce_erasure(erasure, work)

@@ -1,4 +1,7 @@
-"""Erase me: what this service holds goes at once, and every other one is asked until it has reported."""
+"""Erasure of a person (the right to erasure, GDPR article 17).
+
+This service removes its rows at once, and asks every other service again and again until it has reported.
+"""
 
 from datetime import timedelta
 from typing import Any
@@ -12,17 +15,17 @@ from user.models import Account, Address, Erasure, PasswordReset, RefreshToken
 
 
 async def erase_account(account: Account, work: UnitOfWork) -> Erasure:
-    """Delete a locked account with all that belongs to it; its mail address is free again."""
+    """Remove a locked account and all that belongs to it. Its mail address can be registered again."""
     settings: UserSettings = work.settings
-    gone: list[Any] = [account]
+    removed: list[Any] = [account]
     for table in (Address, RefreshToken, PasswordReset):
-        gone += await work.lock(table, account_id=[account.id])
-    for row in gone:
+        removed += await work.lock(table, account_id=[account.id])
+    for row in removed:
         work.remove(row)
-    rows = len(gone) + await login_throttle.clear_failures(account.email, work)
+    rows = len(removed) + await login_throttle.clear_failures(account.email, work)
     erasure = work.add(
         Erasure.new(
-            id=uuid4(),  # all of it random: who knows it may read the report, without an account to sign in to
+            id=uuid4(),  # fully random, because knowing the id is enough to read the report
             user_id=account.id,
             requested_at=work.now,
             waiting_for=list(settings.erasure_services),
@@ -40,7 +43,10 @@ def announce_erasure(erasure: Erasure, work: UnitOfWork) -> None:
 
 
 def record_report(erasure: Erasure, service: str, rows: int, work: UnitOfWork) -> None:
-    """The first report of a service counts: whoever is asked again has nothing left. The last one ends the erasure."""
+    """Keep the first report of each service, because a service that is asked again has nothing left to remove.
+
+    The last report completes the erasure.
+    """
     if service in {it["service"] for it in erasure.reports}:
         return
     erasure.reports = [*erasure.reports, {"service": service, "rows": rows, "at": work.now.isoformat()}]

@@ -1,4 +1,4 @@
-"""User: accounts and roles, sign-in and tokens, addresses, and how all of it is erased."""
+"""User: accounts and roles, sign-in and tokens, addresses, and the erasure of all of them."""
 
 from chassis.service import Service
 from contracts import user as contract

@@ -14,11 +14,11 @@ from contracts.user import Role
 
 
 class Row(Table, registry=registry()):
-    """The base of this service's tables."""
+    """The base class of the tables of this service."""
 
 
 class Account(Row, table=True):
-    """Somebody who can sign in. The mail address is in lower case."""
+    """A person who can sign in. The mail address is in lower case."""
 
     __tablename__ = "accounts"
     id: UUID = Field(primary_key=True)
@@ -30,7 +30,7 @@ class Account(Row, table=True):
 
 
 class Address(Row, table=True):
-    """Where an account has things sent. Never changed, so that an order's address stays what it was."""
+    """A postal address of an account. A row never changes, so that the address of an order stays what it was."""
 
     __tablename__ = "addresses"
     id: UUID = Field(primary_key=True)
@@ -43,7 +43,7 @@ class Address(Row, table=True):
 
 
 class RefreshToken(Row, table=True):
-    """The SHA-256 of a refresh token. All tokens that follow from one sign-in share its session."""
+    """The SHA-256 of a refresh token. The tokens that follow from one sign-in share a session."""
 
     __tablename__ = "refresh_tokens"
     digest: str = Field(primary_key=True)
@@ -54,7 +54,10 @@ class RefreshToken(Row, table=True):
 
 
 class PasswordReset(Row, table=True):
-    """A reset asked for. Its secret is derived from its id. Without an account: one asked for in vain."""
+    """A requested password reset. Its secret is derived from its id.
+
+    Without an account, the request was for an unknown mail address or over the limit, and no mail was sent.
+    """
 
     __tablename__ = "password_resets"
     id: UUID = Field(primary_key=True)
@@ -64,7 +67,7 @@ class PasswordReset(Row, table=True):
 
 
 class LoginThrottle(Row, table=True):
-    """How often a password was wrong for a mail address, also one without an account. `digest` is derived from it."""
+    """The number of wrong passwords for a mail address, which need not have an account, until the window ends."""
 
     __tablename__ = "login_throttles"
     email_digest: str = Field(primary_key=True)
@@ -73,9 +76,10 @@ class LoginThrottle(Row, table=True):
 
 
 class SigningKey(Row, table=True):
-    """An Ed25519 key pair as a JWK, published as long as it is here.
+    """An Ed25519 key pair as a JWK. The public half is published as long as the row exists.
 
-    The newest that may sign does. When its successor is made, it learns when it retires and when it goes.
+    The newest key whose `signs_from` has passed signs. `retired_at` and `published_until` are set when a successor is
+    made.
     """
 
     __tablename__ = "signing_keys"
@@ -89,7 +93,7 @@ class SigningKey(Row, table=True):
 
 
 class Erasure(Row, table=True):
-    """That somebody was erased, under the id that leads to nobody now. `reports` are those of ErasureView as JSON."""
+    """The erasure of a person. `user_id` leads to no account any more; `reports` are ErasureReportViews as JSON."""
 
     __tablename__ = "erasures"
     __table_args__ = (Index("ix_erasures_open", "requested_at", postgresql_where=text("completed_at IS NULL")),)

@@ -1,4 +1,4 @@
-"""Passwords, hash_password with Argon2id by a few at a time and away from the event loop."""
+"""Passwords are hashed with Argon2id: a few at a time, and in threads, so that the event loop stays free."""
 
 import asyncio
 import secrets
@@ -11,17 +11,18 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from user.errors import SignInOverloaded
 
-# What OWASP's password storage cheat sheet asks for at least: 19 MiB, two passes, one lane.
+# The minimum of OWASP's password storage cheat sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHash([Argon2Hasher(memory_cost=19 * 1024, time_cost=2, parallelism=1)])
 HASHING_SLOTS = 2
-SLOT_TIMEOUT_SECONDS = 5  # below what the gateway waits for an answer
+SLOT_TIMEOUT_SECONDS = 5  # less than the gateway waits for an answer
 
 
 @asynccontextmanager
 async def hashing_slot() -> AsyncIterator[None]:
-    """Wait for a slot before the database is asked, so that a crowd at the door holds no connections.
+    """Hold one of the slots in which a password may be hashed (a semaphore, as a bulkhead against overload).
 
-    Who would wait longer than a caller does is sent away at once: SignInOverloaded.
+    Take the slot before the first query, so that waiting requests hold no database connections. A request that waits
+    too long gets SignInOverloaded, before the gateway's time limit ends it.
     """
     slots = _slots(asyncio.get_running_loop())
     try:
@@ -45,7 +46,10 @@ async def hash_password(password: str) -> str:
 
 
 async def password_matches(password: str, password_hash: str | None) -> bool:
-    """In a slot. Takes as long when there is nothing to compare with, so that time does not tell who has an account."""
+    """Whether the hash is that of the password. The caller holds a slot.
+
+    Without a hash it takes just as long, so that response times do not reveal which mail addresses have an account.
+    """
     found = await asyncio.to_thread(HASHER.verify, password, password_hash or _dummy_hash())
     return found and password_hash is not None
 

@@ -45,7 +45,7 @@ async def account_by_id(work: UnitOfWork, id: UUID) -> Account:
 
 
 async def account_by_email(work: UnitOfWork, email: str) -> Account | None:
-    """None is an answer here: whoever signs in or registers asks whether there is one."""
+    """Not a problem when there is none: sign-in and registration ask whether there is one."""
     account = await work.one(_account_by_email, email=email)
     return account
 
@@ -72,18 +72,18 @@ async def signing_keys(work: UnitOfWork) -> list[SigningKey]:
 
 
 async def login_throttle(work: UnitOfWork, digest: str) -> LoginThrottle | None:
-    """Those that still count."""
+    """The count of wrong passwords, if its window has not ended."""
     found = await work.one(_login_throttle, digest=digest)
     return found
 
 
 async def mailed_resets_of_account(work: UnitOfWork, account_id: UUID) -> int:
-    """How many resets of the account have not expired yet."""
+    """The number of resets of an account that have not expired yet."""
     return await work.one(_mailed_resets, account_id=account_id) or 0
 
 
 async def open_reset_by_id(work: UnitOfWork, id: UUID) -> PasswordReset | None:
-    """None when it is used or has expired, too."""
+    """The reset, unless it was used or has expired."""
     reset = await work.one(_open_reset, id=id)
     return reset
 
@@ -101,5 +101,5 @@ async def erasure_of_user(work: UnitOfWork, user_id: UUID) -> Erasure | None:
 
 
 async def open_erasures(work: UnitOfWork, limit: int) -> list[Erasure]:
-    """Those that have waited longest first."""
+    """Erasures that wait for reports, the oldest first."""
     return await work.fetch(_open_erasures, limit=limit)

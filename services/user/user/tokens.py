@@ -1,4 +1,4 @@
-"""Tokens: signed ones that services check by themselves, and opaque ones to get the next with."""
+"""Sessions and their tokens: signed access tokens, which services verify themselves, and opaque refresh tokens."""
 
 import hashlib
 import secrets
@@ -17,19 +17,21 @@ from user.models import Account, RefreshToken, SigningKey
 
 
 async def start_session(account: Account, work: UnitOfWork) -> TokensView:
-    """Start a session. The account is locked, so that none starts while all of them end."""
+    """Start a session of a locked account: the lock keeps a session from starting while all of them are ended."""
     return await _issue_tokens(account, new_id(), work)
 
 
 async def refresh_session(token: str, work: UnitOfWork) -> TokensView | None:
-    """Go on with a session, or None. A token that comes twice was stolen from one of the two who used it,
-    so that the session ends for both: RFC 9700, 4.14.2.
+    """The next tokens of a session, or None when the refresh token is refused.
+
+    A refresh token that is used twice was stolen by one of its two users, so the session ends for both: RFC 9700,
+    section 4.14.2 (refresh token rotation).
     """
     digest = digest_of_token(token)
     known = await queries.refresh_token_by_digest(work, digest)
     if known is None:
         return None
-    accounts = await work.lock(Account, id=[known.account_id])  # first: a session goes on or ends, never both
+    accounts = await work.lock(Account, id=[known.account_id])  # locked first: a session goes on or ends, never both
     found = await work.lock(RefreshToken, digest=[digest])
     if not accounts or not found or found[0].expires_at <= work.now:
         return None
@@ -41,7 +43,7 @@ async def refresh_session(token: str, work: UnitOfWork) -> TokensView | None:
 
 
 async def end_session(token: str, work: UnitOfWork) -> None:
-    """End the session of a refresh token, used or not. One that is unknown has none left: RFC 7009, 2.2."""
+    """End the session of a refresh token, used or not. An unknown token is no error: RFC 7009, section 2.2."""
     known = await queries.refresh_token_by_digest(work, digest_of_token(token))
     if known is not None:
         await work.lock(Account, id=[known.account_id])
@@ -70,7 +72,7 @@ async def _issue_tokens(account: Account, session_id: UUID, work: UnitOfWork) ->
 
 
 def digest_of_token(token: str) -> str:
-    """Enough for a token of 256 random bits: there is nothing to guess."""
+    """A plain SHA-256: a token of 256 random bits needs no slow hash, because it cannot be guessed."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

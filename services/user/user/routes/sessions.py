@@ -1,25 +1,33 @@
-"""HTTP in: tokens, from sign-in to sign-out, and the keys to check them with."""
+"""HTTP in: tokens, from sign-in to sign-out, and the keys that verify them."""
 
 from typing import Annotated
 
 from fastapi import Body, Response
 
 from chassis.auth import KEYS_SECONDS
-from chassis.errors import Problem
+from chassis.errors import Conflict, Problem
 from chassis.web import Operator, Router, Work
 from contracts.user import RefreshTokens, RevokeToken, SignIn, SigningKeyView, TokensView
 from user import keys, login_throttle, tokens
-from user.errors import RefreshTokenRefused
+from user.errors import RefreshTokenRefused, SignInOverloaded, TooManyWrongPasswords, WrongCredentials
+from user.routes.responses import cache_control, raises_with_retry
 
-router = Router()
+router = Router(tags=["Session"])
+JWKS_CACHING = f"public, max-age={KEYS_SECONDS}"
+REFUSALS = (WrongCredentials, RefreshTokenRefused, Conflict, TooManyWrongPasswords, SignInOverloaded)
 
 
-@router.post("/tokens", response_model=TokensView)
+@router.post("/tokens", response_model=TokensView, responses=cache_control("no-store") | raises_with_retry(*REFUSALS))
 async def issue_tokens(
     body: Annotated[SignIn | RefreshTokens, Body(discriminator="grant_type")], work: Work, response: Response
 ) -> TokensView | Response:
-    """Whoever is refused is answered and not raised at: the end of a session, a wrong guess are to be committed."""
+    """Sign in, or refresh the tokens of a session
+
+    A sign-in starts a session. A refresh token can be used once and gives the next pair of tokens: a second use ends
+    the session, because one of its two users must have stolen it.
+    """
     response.headers["cache-control"] = "no-store"
+    # Refusals are returned and not raised: the end of a session and the count of a wrong password are to be committed.
     if isinstance(body, RefreshTokens):
         return await tokens.refresh_session(body.refresh_token, work) or RefreshTokenRefused().response()
     account = await login_throttle.verify_password(body.email, body.password, work)
@@ -28,17 +36,28 @@ async def issue_tokens(
 
 @router.post("/tokens/revocation", status_code=204)
 async def revoke_token(body: RevokeToken, work: Work) -> None:
-    """End the session of a refresh token, which is all that it takes. Its access token expires in minutes."""
+    """Sign out
+
+    Ends the session of a refresh token, used or not; an unknown one is no error. The access token of the session
+    expires within minutes.
+    """
     await tokens.end_session(body.token, work)
 
 
-@router.get("/.well-known/jwks.json")
+@router.get("/.well-known/jwks.json", responses=cache_control(JWKS_CACHING))
 async def list_signing_keys(work: Work, response: Response) -> dict[str, list[dict[str, object]]]:
-    response.headers["cache-control"] = f"public, max-age={KEYS_SECONDS}"
+    """The public keys that verify access tokens
+
+    A JWK Set, RFC 7517. A key is published before it signs and until its last token has expired.
+    """
+    response.headers["cache-control"] = JWKS_CACHING
     return {"keys": [keys.public_jwk(key) for key in await keys.published_keys(work)]}
 
 
 @router.post("/signing-keys", status_code=201)
 async def rotate_signing_key(work: Work, _: Operator) -> SigningKeyView:
-    """The key that will sign next; asked again before it does, the same."""
+    """Rotate the signing key
+
+    Answers the key that signs next, from `signs_from` on. Until then a repeated request answers the same key.
+    """
     return SigningKeyView.model_validate(await keys.rotate_current_key(work), from_attributes=True)
