@@ -40,7 +40,7 @@ async def stock_quantities(product: Launched, id: UUID) -> tuple[int, int, int, 
     return stock.on_hand, stock.reserved, stock.committed, stock.returned
 
 
-async def parked_returns(product: Launched) -> list[tuple[str, bool]]:
+async def dead_letters(product: Launched) -> list[tuple[str, bool]]:
     """The keys of dead letters, and whether the reason is ReturnExceedsCommitted."""
     async with product.as_staff() as staff:
         return [
@@ -89,7 +89,7 @@ async def test_goods_that_never_left_cannot_be_returned(product: Launched, befor
     await product.send(restock(order, (id, 1)), restock(elsewhere, (other, 1)))
     assert [it.key for it in await product.sent(ItemsRestocked)] == [str(elsewhere)]
     assert await stock_quantities(product, id) == stock_before
-    assert await parked_returns(product) == [(str(order), True)]
+    assert await dead_letters(product) == [(str(order), True)]
 
 
 TOO_MANY = {"of one product": [(0, 4)], "in two lines": [(0, 2), (0, 2)], "of another product": [(0, 1), (2, 1)]}
@@ -107,7 +107,7 @@ async def test_no_more_can_be_returned_than_was_committed(
     before = [await stock_quantities(product, id) for id in ids]
     await product.send(restock(order, *((ids[number], quantity) for number, quantity in lines)))
     assert [await stock_quantities(product, id) for id in ids] == before
-    assert await parked_returns(product) == [(str(order), True)]
+    assert await dead_letters(product) == [(str(order), True)]
 
 
 async def test_concurrent_returns_count_once_each(product: Launched) -> None:
@@ -120,7 +120,7 @@ async def test_concurrent_returns_count_once_each(product: Launched) -> None:
     await product.settled()
     assert await stock_quantities(product, id) == (30, 0, 20, 20)
     assert len(await product.rows(Return)) == 5
-    assert {key for key, _ in await parked_returns(product)} == {str(order)}
+    assert {key for key, _ in await dead_letters(product)} == {str(order)}
 
 
 async def test_the_database_refuses_more_returned_than_committed(product: Launched) -> None:

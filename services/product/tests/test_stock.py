@@ -132,9 +132,9 @@ async def test_a_commit_without_a_reservation_is_a_dead_letter(product: Launched
     assert StockReserved(order_id=other) in await stock_answers(product)
     assert await stock_levels(product, id) == (1, 1, 0)
     async with product.as_staff() as staff:
-        (parked,) = (await staff.get("/internal/parked")).json()
-    assert parked["key"] == str(order)
-    assert "NothingReserved" in parked["reason"]
+        (dead_letter,) = (await staff.get("/internal/parked")).json()
+    assert dead_letter["key"] == str(order)
+    assert "NothingReserved" in dead_letter["reason"]
 
 
 async def test_a_redelivered_message_is_answered_once(product: Launched) -> None:

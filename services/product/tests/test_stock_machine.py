@@ -77,9 +77,9 @@ class StockMachine(RuleBasedStateMachine):
             batch = envelopes[first : first + size]
             for _ in range(1 + again):
                 self.run_on_loop(self.product.instance.consumer.handle(batch))
-        self.run_on_loop(self.drop_parked())
+        self.run_on_loop(self.drop_dead_letters())
 
-    async def drop_parked(self) -> None:
+    async def drop_dead_letters(self) -> None:
         """Drop the dead letters, as an operator would, so that later commands of the same order are handled."""
         async with self.product.instance.database.work() as work:
             await work.execute("TRUNCATE parked_messages, parked_keys")

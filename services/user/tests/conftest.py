@@ -1,4 +1,4 @@
-"""User as it runs, checking the tokens that it issues, and customers of it."""
+"""A running user service, which verifies the tokens that it issues itself, and customers of it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,14 +14,12 @@ from contracts.notification import Notify
 from user.main import service
 
 PASSWORD = "correct horse battery"
-
-
 StartUser = Callable[..., Awaitable[Launched]]
 
 
 @pytest.fixture
 def start_user(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> StartUser:
-    """`await start_user(LOGIN_FAILURES_PER_EMAIL=3)`: the service, which checks the tokens that it issues."""
+    """`await start_user(LOGIN_FAILURES_PER_EMAIL=3)` starts the service with settings of its own."""
 
     async def start(**settings: Any) -> Launched:
         user = await launch(service, **settings)
@@ -38,7 +36,7 @@ async def user(start_user: StartUser) -> Launched:
 
 @dataclass
 class SignedIn:
-    """Somebody who has just signed in."""
+    """A customer who has just signed in."""
 
     id: UUID
     email: str
@@ -74,7 +72,7 @@ async def refresh(user: Launched, token: str) -> httpx.Response:
 
 
 async def reset_secret(user: Launched, email: str) -> str:
-    """What the mail about a new reset would hold."""
+    """Request a reset; returns the secret that the mail would hold."""
     await post(user, "/password-resets", {"email": email})
     await user.settled()
     (*_, mail) = [it for it in await user.sent(Notify) if isinstance(it, Notify)]
@@ -84,12 +82,13 @@ async def reset_secret(user: Launched, email: str) -> str:
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the code of a problem."""
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status_code, answer.json()["code"]
 
 
 async def update_row(user: Launched, row: Table, **values: Any) -> None:
-    """Set columns of a row, as if it had been written so."""
+    """Set columns of a row, to let time pass for it."""
     (key,) = shape(type(row)).key
     async with user.instance.database.work() as work:
         (locked,) = await work.lock(type(row), **{key: [getattr(row, key)]})
