@@ -69,10 +69,10 @@ async def audit(shop: Shop, accepted: Iterable[UUID], stock_before: int) -> Coun
 async def _check_stock(shop: Shop, sold: dict[UUID, Any], before: int) -> None:
     async with shop.database("product") as product:
         (stock,) = await product.fetch("SELECT sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM stock")
-        held = await product.fetch("SELECT order_id, hold FROM reservations")
+        held = await product.fetch("SELECT order_id, state FROM reservations")
     assert (stock["on_hand"], stock["reserved"]) == (before - sum(map(_pieces_gone, sold.values())), 0)
-    assert {row["order_id"] for row in held if row["hold"] == "committed"} == set(sold)
-    assert not [row for row in held if row["hold"] == "reserved"]
+    assert {row["order_id"] for row in held if row["state"] == "committed"} == set(sold)
+    assert not [row for row in held if row["state"] == "reserved"]
 
 
 async def _check_money(shop: Shop, sold: dict[UUID, Any], orders: dict[UUID, Any]) -> None:

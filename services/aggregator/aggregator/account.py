@@ -12,12 +12,12 @@ from contracts.user import (
     AccountView,
     AddAddress,
     AddressView,
-    AskPasswordReset,
     ChangePassword,
     EraseAccount,
     ErasureView,
     RefreshTokens,
     RegisterAccount,
+    RequestPasswordReset,
     ResetPassword,
     RevokeToken,
     SignIn,
@@ -69,7 +69,7 @@ async def change_password(body: ChangePassword, runtime: Runtime, _: Caller, res
 
 
 @router.post("/password-resets", status_code=202, response_class=Response)
-async def ask_password_reset(body: AskPasswordReset, runtime: Runtime) -> None:
+async def ask_password_reset(body: RequestPasswordReset, runtime: Runtime) -> None:
     """Answered alike whether there is such an account or not."""
     await runtime.client(user.api).call("POST", "/password-resets", json=body.model_dump())
 

@@ -52,14 +52,14 @@ async def _available(product_id: UUID, runtime: Runtime) -> int | None:
     client = runtime.client(product_contract.api, as_service=True)
     try:
         async with asyncio.timeout(cast(AggregatorSettings, runtime.settings).stock_timeout_seconds):
-            stock = await client.get("/stock", params={"ids": str(product_id)}, into=list[StockView])
+            stock = await client.get("/stock", params={"ids": str(product_id)}, into=Page[StockView])
     except TimeoutError:
         return None
     except Problem as problem:
         if problem.status < 500:
             raise
         return None
-    return sum(it.on_hand - it.reserved for it in stock)
+    return sum(it.on_hand - it.reserved for it in stock.items)
 
 
 @router.get("/categories")

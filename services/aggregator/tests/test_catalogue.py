@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -79,13 +80,17 @@ async def test_search_and_categories(shop: Shop) -> None:
     assert await shop.get("/categories") == [{"name": "Pots", "products": 1}, {"name": "Tea", "products": 1}]
 
 
+def stock_page(product_id: UUID, **pieces: int) -> dict[str, Any]:
+    return {"items": [{"product_id": str(product_id), **pieces}], "next_cursor": None}
+
+
 async def test_a_product_says_how_many_can_be_had_now(shop: Shop) -> None:
     event = changed()
     await shop.aggregator.send(event)
-    shop.product.answers["GET", "/stock"] = (200, [{"product_id": str(event.product_id), "on_hand": 5, "reserved": 2}])
+    shop.product.answers["GET", "/stock"] = (200, stock_page(event.product_id, on_hand=5, reserved=2))
     shown = await shop.get(f"/products/{event.product_id}")
     assert (shown["name"], shown["available"], shown["partial"]) == ("Tea", 3, [])
-    shop.product.answers["GET", "/stock"] = (200, [{"product_id": str(event.product_id), "on_hand": 5, "reserved": 5}])
+    shop.product.answers["GET", "/stock"] = (200, stock_page(event.product_id, on_hand=5, reserved=5))
     assert (await shop.get(f"/products/{event.product_id}"))["available"] == 0
 
 
@@ -126,7 +131,7 @@ async def test_without_its_cache_the_shop_is_only_slower(
     async with Valkey.temporary() as valkey, running(launch, monkeypatch, valkey.url) as shop:
         event = changed()
         await shop.aggregator.send(event)
-        shop.product.answers["GET", "/stock"] = (200, [])
+        shop.product.answers["GET", "/stock"] = (200, {"items": [], "next_cursor": None})
         await shop.get("/products")
         assert valkey.process is not None
         os.kill(valkey.process.pid, how)

@@ -33,7 +33,9 @@ def write_down(command: Notify, work: UnitOfWork) -> None:
     the_same = {name: getattr(command, name) for name in ("cause_id", "user_id", "template")}
     for known in work.loaded(Mail, **the_same):
         return mails.announce(known, work)
-    work.add(Mail.new(id=new_id(), **command.model_dump(), asked_at=work.now, due_at=work.now, causation=work.causation()))
+    work.add(
+        Mail.new(id=new_id(), **command.model_dump(), asked_at=work.now, due_at=work.now, causation=work.causation())
+    )
     work.wake(send_mails)
 
 

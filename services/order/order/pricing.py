@@ -8,6 +8,7 @@ from uuid import UUID
 from chassis.calls import Token
 from chassis.errors import NotFound, Problem
 from chassis.service import Runtime
+from chassis.web import Page
 from contracts import product, shipping, user
 from contracts.order import OrderLine
 from order.config import OrderSettings
@@ -70,8 +71,8 @@ async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, ru
 
 async def _sold_products(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
     ids = ",".join(str(line.product_id) for line in lines)
-    found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=list[product.ProductView])
-    return {it.id: it for it in found}
+    found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=Page[product.ProductView])
+    return {it.id: it for it in found.items}
 
 
 async def _address_of_caller(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:

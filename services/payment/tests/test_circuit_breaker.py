@@ -11,8 +11,7 @@ import pytest
 from chassis.config import Settings
 from chassis.database import new_id
 from chassis.jobs import Tasks
-from chassis.resilience import CallRejected, CircuitBreaker
-from chassis.resilience import retry_budget
+from chassis.resilience import CallRejected, CircuitBreaker, retry_budget
 from chassis.resilience.retry_budget import RetryBudget
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized

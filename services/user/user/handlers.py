@@ -1,4 +1,4 @@
-"""Services report that they hold nothing personal of somebody any more."""
+"""Services report that they hold no personal data of an erased person any more."""
 
 from chassis.database import UnitOfWork, rows
 from chassis.messaging import Subscriptions
@@ -11,6 +11,6 @@ on = Subscriptions()
 
 @on(ReportErasure, needs=rows(Erasure, id="erasure_id"))
 def record_report(report: ReportErasure, work: UnitOfWork) -> None:
-    """A report that comes when the erasure itself is forgotten changes nothing."""
+    """A report changes nothing when the erasure has been removed already."""
     if (erasure := work.get(Erasure, report.erasure_id)) is not None:
-        erasures.record(erasure, report.service, report.rows, work)
+        erasures.record_report(erasure, report.service, report.rows, work)

@@ -1,4 +1,4 @@
-"""User: accounts and roles, sign-in and tokens, addresses, and how all of it is erased."""
+"""User: accounts and roles, sign-in and tokens, addresses, and the erasure of all of them."""
 
 from chassis.database import Schema
 from chassis.service import Service

@@ -13,7 +13,7 @@ from contracts.user import Role
 
 
 class Account(Table, table=True):
-    """Somebody who can sign in. The mail address is in lower case."""
+    """A person who can sign in. The mail address is in lower case."""
 
     __tablename__ = "accounts"
     id: UUID = Field(primary_key=True)
@@ -25,7 +25,7 @@ class Account(Table, table=True):
 
 
 class Address(Table, table=True):
-    """Where an account has things sent. Never changed, so that an order's address stays what it was."""
+    """A postal address of an account. A row never changes, so that the address of an order stays what it was."""
 
     __tablename__ = "addresses"
     id: UUID = Field(primary_key=True)
@@ -38,7 +38,7 @@ class Address(Table, table=True):
 
 
 class RefreshToken(Table, table=True):
-    """The SHA-256 of a refresh token. All tokens that follow from one sign-in share its session."""
+    """The SHA-256 of a refresh token. The tokens that follow from one sign-in share a session."""
 
     __tablename__ = "refresh_tokens"
     digest: str = Field(primary_key=True)
@@ -49,7 +49,10 @@ class RefreshToken(Table, table=True):
 
 
 class PasswordReset(Table, table=True):
-    """A reset asked for. Its secret is derived from its id. Without an account: one asked for in vain."""
+    """A requested password reset. Its secret is derived from its id.
+
+    Without an account, the request was for an unknown mail address or over the limit, and no mail was sent.
+    """
 
     __tablename__ = "password_resets"
     id: UUID = Field(primary_key=True)
@@ -58,19 +61,20 @@ class PasswordReset(Table, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class WrongPasswords(Table, table=True):
-    """How often a password was wrong for a mail address, also one without an account. `digest` is derived from it."""
+class LoginThrottle(Table, table=True):
+    """The number of wrong passwords for a mail address, which need not have an account, until the window ends."""
 
-    __tablename__ = "wrong_passwords"
-    digest: str = Field(primary_key=True)
-    times: int
-    ends_at: datetime = Field(sa_type=Timestamptz, index=True)
+    __tablename__ = "login_throttles"
+    email_digest: str = Field(primary_key=True)
+    failures: int
+    window_ends_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
 class SigningKey(Table, table=True):
-    """An Ed25519 key pair as a JWK, published as long as it is here.
+    """An Ed25519 key pair as a JWK. The public half is published as long as the row exists.
 
-    The newest that may sign does. When its successor is made, it learns when it retires and when it goes.
+    The newest key whose `signs_from` has passed signs. `retired_at` and `published_until` are set when a successor is
+    made.
     """
 
     __tablename__ = "signing_keys"
@@ -84,14 +88,14 @@ class SigningKey(Table, table=True):
 
 
 class Erasure(Table, table=True):
-    """That somebody was erased, under the id that leads to nobody now. `reports` are those of ErasureView as JSON."""
+    """The erasure of a person. `user_id` leads to no account any more; `reports` are ErasureReportViews as JSON."""
 
     __tablename__ = "erasures"
-    __table_args__ = (Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),)
+    __table_args__ = (Index("ix_erasures_open", "requested_at", postgresql_where=text("completed_at IS NULL")),)
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(unique=True)
-    asked_at: datetime = Field(sa_type=Timestamptz)
-    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    requested_at: datetime = Field(sa_type=Timestamptz)
+    completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     waiting_for: list[str] = Field(sa_column=Column(JSONB, nullable=False))
     reports: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))
     due_at: datetime = Field(sa_type=Timestamptz, index=True)
