@@ -47,7 +47,7 @@ def token(subject: UUID, *roles: str, expires_in: int = 600, key: OKPKey = ISSUE
 class Launched:
     """A running service, and the hands of a test on it."""
 
-    instance: Instance
+    instance: Instance[Any]
     broker: MemoryBroker
     url: str
 
@@ -137,7 +137,7 @@ async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
 
 
 @asynccontextmanager
-async def launched(instance: Instance, broker: MemoryBroker, role: str = "all") -> AsyncIterator[Launched]:
+async def launched(instance: Instance[Any], broker: MemoryBroker, role: str = "all") -> AsyncIterator[Launched]:
     """An instance that runs within the block."""
     running = asyncio.create_task(instance.run(role))
     it = Launched(instance, broker, f"http://127.0.0.1:{instance.settings.port}")

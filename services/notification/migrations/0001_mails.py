@@ -24,7 +24,7 @@ def upgrade() -> None:
             due_at timestamptz,
             asked_at timestamptz NOT NULL,
             ended_at timestamptz,
-            cause jsonb,
+            causation jsonb,
             CONSTRAINT mails_cause UNIQUE (cause_id, user_id, template)
         );
         CREATE INDEX ix_mails_user_id ON mails (user_id);

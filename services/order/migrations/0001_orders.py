@@ -55,7 +55,7 @@ def upgrade() -> None:
             returnable_until timestamptz,
             refunds jsonb NOT NULL DEFAULT '[]',
             refunded_cents bigint NOT NULL DEFAULT 0,
-            cause jsonb
+            causation jsonb
         );
         CREATE INDEX orders_of_customer ON orders (customer_id, id);
         CREATE INDEX orders_deadline ON orders (deadline) WHERE deadline IS NOT NULL;

@@ -8,8 +8,7 @@ from chassis.calls import Token
 from chassis.database import new_id
 from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work, raises
 from contracts.order import CURRENCY, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView, RequestQuote
-from order import queries, saga
-from order.errors import (
+from contracts.order_api import (
     AddressNotFound,
     CartEmpty,
     CartFull,
@@ -18,6 +17,8 @@ from order.errors import (
     QuoteDoesNotFit,
     QuoteExpired,
 )
+from order import queries, saga
+from order.config import OrderSettings
 from order.models import Cart, Quote
 from order.pricing import Offer, goods_cents, make_offer, priced_line
 from order.transitions import order_state
@@ -27,7 +28,7 @@ MAX_CART_LINES = 50
 
 
 @router.get("/cart")
-async def get_cart(work: Work, caller: Caller) -> CartView:
+async def get_cart(work: Work[OrderSettings], caller: Caller) -> CartView:
     """Get the cart
 
     A customer who has put nothing into the cart gets an empty one. Prices are those of the moment at which a line
@@ -38,7 +39,9 @@ async def get_cart(work: Work, caller: Caller) -> CartView:
 
 
 @router.put("/cart/lines/{product_id}", responses=raises(ProductNotFound, CartFull))
-async def put_cart_line(product_id: UUID, body: PutCartLine, work: Work, caller: Caller, runtime: Runtime) -> CartView:
+async def put_cart_line(
+    product_id: UUID, body: PutCartLine, work: Work[OrderSettings], caller: Caller, runtime: Runtime
+) -> CartView:
     """Set the quantity of a product in the cart
 
     Adds the product, or changes its line. The line takes the current price of the product.
@@ -52,7 +55,7 @@ async def put_cart_line(product_id: UUID, body: PutCartLine, work: Work, caller:
 
 
 @router.delete("/cart/lines/{product_id}")
-async def delete_cart_line(product_id: UUID, work: Work, caller: Caller) -> CartView:
+async def delete_cart_line(product_id: UUID, work: Work[OrderSettings], caller: Caller) -> CartView:
     """Remove a product from the cart
 
     Returns the cart. A product that is not in the cart is not an error.
@@ -62,7 +65,7 @@ async def delete_cart_line(product_id: UUID, work: Work, caller: Caller) -> Cart
 
 
 @router.post("/quotes", status_code=201, responses=raises(CartEmpty, ProductNotFound, AddressNotFound))
-async def request_quote(body: RequestQuote, work: Work, caller: Caller, runtime: Runtime) -> QuoteView:
+async def request_quote(body: RequestQuote, work: Work[OrderSettings], caller: Caller, runtime: Runtime) -> QuoteView:
     """Request a quote for the cart
 
     The current prices, with shipping to the address, are promised until `valid_until`. Send the quote's id with the
@@ -90,7 +93,7 @@ async def request_quote(body: RequestQuote, work: Work, caller: Caller, runtime:
     responses=raises(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, AddressNotFound),
 )
 async def check_out_cart(
-    body: PlaceOrder, work: Work, caller: Caller, runtime: Runtime, _: IdempotencyKey
+    body: PlaceOrder, work: Work[OrderSettings], caller: Caller, runtime: Runtime, _: IdempotencyKey
 ) -> OrderView:
     """Check out the cart
 
@@ -115,7 +118,9 @@ async def check_out_cart(
     return OrderView.model_validate(order_state(saga.place_order(work, locked, *offered, body)))
 
 
-async def _redeem_quote(id: UUID, in_cart: list[OrderLine], address_id: UUID, caller: Token, work: Work) -> Offer:
+async def _redeem_quote(
+    id: UUID, in_cart: list[OrderLine], address_id: UUID, caller: Token, work: Work[OrderSettings]
+) -> Offer:
     """Delete the quote, which is good for one order, and return its offer. Raises QuoteExpired and QuoteDoesNotFit."""
     for quote in await work.lock(Quote, id=[id]):
         if quote.customer_id != caller.id or quote.valid_until <= work.now:
@@ -129,14 +134,14 @@ async def _redeem_quote(id: UUID, in_cart: list[OrderLine], address_id: UUID, ca
     raise QuoteExpired(field="quote_id")
 
 
-async def _lock_cart(work: Work, customer_id: UUID) -> Cart:
+async def _lock_cart(work: Work[OrderSettings], customer_id: UUID) -> Cart:
     """The customer's cart under a lock; a new one if there was none."""
     for cart in await work.lock(Cart, customer_id=[customer_id]):
         return cart
     return work.add(Cart.new(id=new_id(), customer_id=customer_id, lines=[], changed_at=work.now))
 
 
-def _save_cart(cart: Cart, lines: list[Any], work: Work) -> CartView:
+def _save_cart(cart: Cart, lines: list[Any], work: Work[OrderSettings]) -> CartView:
     cart.lines, cart.changed_at = lines, work.now
     cart.expires_at = work.now + timedelta(seconds=work.settings.cart_seconds)
     return _cart_view(lines)

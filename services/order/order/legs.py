@@ -3,7 +3,7 @@
 from chassis.database import UnitOfWork
 from chassis.message import Event
 from contracts import payment, product, shipping
-from order.errors import OrderNotFound
+from contracts.order_api import OrderNotFound
 from order.models import Order, PaymentLeg, ShipmentLeg, StockLeg
 
 Fact = StockLeg | PaymentLeg | ShipmentLeg

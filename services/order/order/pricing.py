@@ -6,13 +6,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from chassis.calls import Token
-from chassis.errors import NotFound, Problem
+from chassis.errors import Problem
 from chassis.service import Runtime
-from chassis.web import Page
-from contracts import product, shipping, user
+from contracts import product, product_api, shipping, shipping_api, user, user_api
 from contracts.order import OrderLine
+from contracts.order_api import AddressNotFound, ProductNotFound
 from order.config import OrderSettings
-from order.errors import AddressNotFound, ProductNotFound
 
 
 class Offer(NamedTuple):
@@ -39,8 +38,7 @@ class ShippingRateCache:
         if self._known is None or time.monotonic() - self._asked_at > self._seconds:
             self._asked_at = time.monotonic()
             try:
-                client = runtime.client(shipping.api, as_service=True)
-                self._known = await client.get("/rates", into=shipping.RatesView)
+                self._known = await runtime.call(shipping_api.get_rates, as_service=True)
             except Problem:
                 if self._known is None:
                     raise
@@ -71,24 +69,23 @@ async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, ru
 
 async def _sold_products(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
     ids = ",".join(str(line.product_id) for line in lines)
-    found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=Page[product.ProductView])
+    found = await runtime.call(product_api.list_products, query={"ids": ids})
     return {it.id: it for it in found.items}
 
 
 async def _address_of_caller(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:
     try:
-        client = runtime.client(user.api, as_service=True)
-        return await client.get(f"/addresses/{id}", params={"customer_id": str(caller.id)}, into=user.AddressView)
-    except NotFound:
+        query = {"customer_id": str(caller.id)}
+        return await runtime.call(user_api.get_address, as_service=True, address_id=id, query=query)
+    except user_api.AddressNotFound:
         raise AddressNotFound(field="address_id") from None
 
 
 async def priced_line(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:
     """A line with today's price of the product. Raises ProductNotFound."""
     try:
-        client = runtime.client(product.api)
-        return order_line(await client.get(f"/products/{product_id}", into=product.ProductView), quantity)
-    except NotFound:
+        return order_line(await runtime.call(product_api.get_product, product_id=product_id), quantity)
+    except product_api.ProductNotFound:
         raise ProductNotFound() from None
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, Uuid, any_, bindparam
 from sqlmodel import col, select
 
 from chassis.database import UnitOfWork
-from order.errors import CartEmpty, OrderNotFound
+from contracts.order_api import CartEmpty, OrderNotFound
 from order.models import Cart, Order, Step
 
 _cart = select(Cart).where(Cart.customer_id == bindparam("customer_id"))

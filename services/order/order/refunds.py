@@ -24,12 +24,13 @@ from uuid import UUID
 from chassis.database import UnitOfWork, new_id
 from contracts import payment, product
 from contracts.order import OrderStatus, RefundState, RefundView
+from contracts.order_api import OrderNotDelivered, RefundNotFound, ReturnExceedsOrder, ReturnTooLate
 from contracts.product import Line
-from order.errors import OrderNotDelivered, RefundNotFound, ReturnExceedsOrder, ReturnTooLate
+from order.config import OrderSettings
 from order.models import Order, PaymentLeg
 
 
-def announce_return(order: Order, lines: Sequence[Line], work: UnitOfWork) -> RefundView:
+def announce_return(order: Order, lines: Sequence[Line], work: UnitOfWork[OrderSettings]) -> RefundView:
     """Announce that goods of a delivered order come back. The return of the last goods refunds the shipping as well.
 
     Raises OrderNotDelivered, ReturnTooLate and ReturnExceedsOrder.
@@ -66,7 +67,7 @@ def _add_refund(order: Order, amount_cents: int, state: RefundState, back: Count
     return refund
 
 
-def receive_return(order: Order, id: UUID, work: UnitOfWork) -> RefundView:
+def receive_return(order: Order, id: UUID, work: UnitOfWork[OrderSettings]) -> RefundView:
     """Record that the goods of a return have arrived. Repeating it changes nothing. Raises RefundNotFound."""
     refund = next((it for it in order.refunds if it["id"] == str(id)), None)
     if refund is None:
@@ -84,7 +85,7 @@ def refund_all(order: Order) -> None:
     _add_refund(order, order.total_cents - order.refunded_cents, RefundState.AWAITING_CAPTURE, Counter())
 
 
-def request_due_refunds(order: Order, work: UnitOfWork) -> None:
+def request_due_refunds(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     """Request the refunds that waited for the capture, or refuse them if the payment was voided: no money was taken."""
     for refund in refunds_in_state(order, RefundState.AWAITING_CAPTURE):
         if order.payment == PaymentLeg.CAPTURED:
@@ -93,14 +94,14 @@ def request_due_refunds(order: Order, work: UnitOfWork) -> None:
             _update_refund(order, refund, state=RefundState.REFUSED, reason="not_captured")
 
 
-def _request_refund(order: Order, refund: dict[str, Any], work: UnitOfWork) -> None:
+def _request_refund(order: Order, refund: dict[str, Any], work: UnitOfWork[OrderSettings]) -> None:
     refund_id, amount_cents = UUID(refund["refund_id"]), refund["amount_cents"]
     work.send(payment.RefundPayment(order_id=order.id, refund_id=refund_id, amount_cents=amount_cents))
     _update_refund(order, refund, state=RefundState.REQUESTED)
     order.deadline = work.now + timedelta(seconds=work.settings.refund_seconds)
 
 
-def repeat_open_refunds(order: Order, work: UnitOfWork) -> bool:
+def repeat_open_refunds(order: Order, work: UnitOfWork[OrderSettings]) -> bool:
     """Repeat the requests that payment has not answered; False if there are none."""
     open_ones = refunds_in_state(order, RefundState.REQUESTED)
     for refund in open_ones:
@@ -108,7 +109,7 @@ def repeat_open_refunds(order: Order, work: UnitOfWork) -> bool:
     return bool(open_ones)
 
 
-def retry_refused_refunds(order: Order, work: UnitOfWork) -> None:
+def retry_refused_refunds(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     """Request refused refunds under new ids: payment's refusal is final for the old one."""
     for refund in refunds_in_state(order, RefundState.REFUSED):
         if refund["reason"] != "not_captured":

@@ -26,8 +26,7 @@ from contracts.order import (
     StepView,
     StuckOrderView,
 )
-from order import queries, refunds, saga
-from order.errors import (
+from contracts.order_api import (
     NothingToWriteOff,
     OrderAlreadyShipped,
     OrderNotDelivered,
@@ -37,6 +36,8 @@ from order.errors import (
     ReturnExceedsOrder,
     ReturnTooLate,
 )
+from order import queries, refunds, saga
+from order.config import OrderSettings
 from order.models import Order, Step
 from order.transitions import order_state
 
@@ -44,7 +45,9 @@ router = Router(tags=["Orders"])
 
 
 @router.get("/orders")
-async def list_orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
+async def list_orders(
+    work: Work[OrderSettings], caller: Caller, cursor: Cursor = None, limit: Limit = 20
+) -> Page[OrderView]:
     """List the caller's orders
 
     The newest first.
@@ -55,7 +58,7 @@ async def list_orders(work: Work, caller: Caller, cursor: Cursor = None, limit: 
 
 
 @router.get("/orders/{order_id}", responses=raises(OrderNotFound))
-async def get_order(order_id: UUID, work: Work, caller: Caller) -> OrderView:
+async def get_order(order_id: UUID, work: Work[OrderSettings], caller: Caller) -> OrderView:
     """Get an order
 
     A customer gets orders of their own only; staff and services get any order.
@@ -64,7 +67,7 @@ async def get_order(order_id: UUID, work: Work, caller: Caller) -> OrderView:
 
 
 @router.get("/orders/{order_id}/history", responses=raises(OrderNotFound))
-async def get_order_history(order_id: UUID, work: Work, caller: Caller) -> list[StepView]:
+async def get_order_history(order_id: UUID, work: Work[OrderSettings], caller: Caller) -> list[StepView]:
     """Get the status changes of an order
 
     The oldest first, each with the event that caused it.
@@ -74,7 +77,7 @@ async def get_order_history(order_id: UUID, work: Work, caller: Caller) -> list[
 
 
 @router.post("/orders/{order_id}/cancellation", status_code=202, responses=raises(OrderNotFound, OrderAlreadyShipped))
-async def cancel_order(order_id: UUID, work: Work, caller: Caller) -> OrderView:
+async def cancel_order(order_id: UUID, work: Work[OrderSettings], caller: Caller) -> OrderView:
     """Cancel an order
 
     Possible as long as the parcel has not left. If the shipment is already requested, the order becomes `withdrawing`
@@ -86,7 +89,7 @@ async def cancel_order(order_id: UUID, work: Work, caller: Caller) -> OrderView:
 
 
 @router.get("/orders/{order_id}/refunds", responses=raises(OrderNotFound))
-async def list_refunds(order_id: UUID, work: Work, caller: Caller) -> list[RefundView]:
+async def list_refunds(order_id: UUID, work: Work[OrderSettings], caller: Caller) -> list[RefundView]:
     """List the refunds of an order
 
     Announced returns are among them: they are refunded once the goods have arrived.
@@ -100,7 +103,9 @@ async def list_refunds(order_id: UUID, work: Work, caller: Caller) -> list[Refun
     status_code=201,
     responses=raises(OrderNotFound, OrderNotDelivered, ReturnTooLate, ReturnExceedsOrder),
 )
-async def return_goods(order_id: UUID, body: ReturnGoods, work: Work, caller: Caller, _: IdempotencyKey) -> RefundView:
+async def return_goods(
+    order_id: UUID, body: ReturnGoods, work: Work[OrderSettings], caller: Caller, _: IdempotencyKey
+) -> RefundView:
     """Announce a return
 
     Creates a refund in the state `announced`. The money goes back when the goods have arrived; the return of the last
@@ -110,7 +115,7 @@ async def return_goods(order_id: UUID, body: ReturnGoods, work: Work, caller: Ca
 
 
 @router.post("/orders/{order_id}/returns/{refund_id}/receipt", responses=raises(OrderNotFound, RefundNotFound))
-async def receive_goods(order_id: UUID, refund_id: UUID, work: Work, _: Staff) -> RefundView:
+async def receive_goods(order_id: UUID, refund_id: UUID, work: Work[OrderSettings], _: Staff) -> RefundView:
     """Confirm that returned goods have arrived
 
     For staff. The goods are restocked, and their refund is requested once the payment is captured. Repeating it
@@ -120,7 +125,9 @@ async def receive_goods(order_id: UUID, refund_id: UUID, work: Work, _: Staff) -
 
 
 @router.get("/stuck-orders")
-async def list_stuck_orders(work: Work, _: Staff, cursor: Cursor = None, limit: Limit = 20) -> Page[StuckOrderView]:
+async def list_stuck_orders(
+    work: Work[OrderSettings], _: Staff, cursor: Cursor = None, limit: Limit = 20
+) -> Page[StuckOrderView]:
     """List orders that need attention
 
     For staff, the oldest first. `attention` says why; resume the order once the cause is removed.
@@ -135,7 +142,7 @@ async def list_stuck_orders(work: Work, _: Staff, cursor: Cursor = None, limit: 
     status_code=202,
     responses=raises(OrderNotFound, OrderNotStuck, NothingToWriteOff),
 )
-async def resume_order(order_id: UUID, body: ResumeOrder, work: Work, _: Staff) -> OrderView:
+async def resume_order(order_id: UUID, body: ResumeOrder, work: Work[OrderSettings], _: Staff) -> OrderView:
     """Resume an order that needs attention
 
     For staff. The commands that were refused or not answered are sent again. With `write_off`, money that could not
@@ -147,7 +154,9 @@ async def resume_order(order_id: UUID, body: ResumeOrder, work: Work, _: Staff) 
 
 
 @router.get("/exports/orders")
-async def export_orders(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ExportedOrder]:
+async def export_orders(
+    work: Work[OrderSettings], _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100
+) -> Page[ExportedOrder]:
     """Export orders with their status changes
 
     For services that rebuild a read model: every order, by id.
@@ -164,7 +173,7 @@ async def export_orders(work: Work, _: ServiceCaller, cursor: Cursor = None, lim
     return page(found, limit, exported, lambda order: (order.id,))
 
 
-async def _lock_order(order_id: UUID, work: Work) -> Order:
+async def _lock_order(order_id: UUID, work: Work[OrderSettings]) -> Order:
     for found in await work.lock(Order, id=[order_id]):
         return found
     raise OrderNotFound()

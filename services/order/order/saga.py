@@ -45,8 +45,9 @@ from contracts import order as contract
 from contracts import payment, product, shipping
 from contracts.notification import Template
 from contracts.order import OrderStatus
+from contracts.order_api import NothingToWriteOff, OrderAlreadyShipped, OrderNotStuck
 from order import refunds
-from order.errors import NothingToWriteOff, OrderAlreadyShipped, OrderNotStuck
+from order.config import OrderSettings
 from order.legs import CLOSED_PAYMENT, CLOSED_STOCK, DEPARTED, FACTS, order_of, record_fact
 from order.models import Cart, Order, PaymentLeg, ShipmentLeg, StockLeg
 from order.transitions import change_status, deadline_of, escalate, notify_customer
@@ -56,7 +57,11 @@ deadlines = Deadlines()
 
 
 def place_order(
-    work: UnitOfWork, cart: Cart, lines: list[contract.OrderLine], shipping_cents: int, body: contract.PlaceOrder
+    work: UnitOfWork[OrderSettings],
+    cart: Cart,
+    lines: list[contract.OrderLine],
+    shipping_cents: int,
+    body: contract.PlaceOrder,
 ) -> Order:
     """Turn the cart into an order and reserve its goods."""
     order = work.add(
@@ -84,7 +89,7 @@ def place_order(
 
 
 @on(*FACTS, needs=rows(Order, id="order_id"))
-def advance_order(event: Event, work: UnitOfWork) -> None:
+def advance_order(event: Event, work: UnitOfWork[OrderSettings]) -> None:
     """Record a fact in its leg, and make every transition that it allows."""
     order = order_of(event, work)
     fact = FACTS[type(event)]
@@ -107,7 +112,7 @@ def advance_order(event: Event, work: UnitOfWork) -> None:
 
 
 @on(payment.PaymentRefunded, needs=rows(Order, id="order_id"))
-def record_refund(event: payment.PaymentRefunded, work: UnitOfWork) -> None:
+def record_refund(event: payment.PaymentRefunded, work: UnitOfWork[OrderSettings]) -> None:
     order = order_of(event, work)
     if cents := refunds.record_refunded(order, event.refund_id):
         whole = order.refunded_cents >= order.total_cents
@@ -117,13 +122,13 @@ def record_refund(event: payment.PaymentRefunded, work: UnitOfWork) -> None:
 
 
 @on(payment.PaymentRefundRefused, needs=rows(Order, id="order_id"))
-def record_refused_refund(event: payment.PaymentRefundRefused, work: UnitOfWork) -> None:
+def record_refused_refund(event: payment.PaymentRefundRefused, work: UnitOfWork[OrderSettings]) -> None:
     order = order_of(event, work)
     if refunds.record_refusal(order, event.refund_id, event.reason) and order.payment != PaymentLeg.VOIDED:
         order.attention = "refund_refused"
 
 
-def _make_transition(order: Order, work: UnitOfWork, cause: str) -> bool:
+def _make_transition(order: Order, work: UnitOfWork[OrderSettings], cause: str) -> bool:
     """Make the one transition that the table allows now; False if there is none."""
     match order.status, order.stock, order.payment, order.shipment:
         case OrderStatus.PLACED, StockLeg.RESERVED, _, _:
@@ -160,7 +165,7 @@ def _make_transition(order: Order, work: UnitOfWork, cause: str) -> bool:
 
 
 @deadlines(Order.deadline)
-def time_out_order(order: Order, work: UnitOfWork) -> None:
+def time_out_order(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     """Do what the table says for a status that has lasted too long."""
     order.deadline = None
     match order.status:
@@ -181,7 +186,7 @@ def time_out_order(order: Order, work: UnitOfWork) -> None:
             notify_customer(order, Template.REVIEW_ASKED, work)
 
 
-def cancel_order(order: Order, work: UnitOfWork) -> None:
+def cancel_order(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     """Cancel for the customer, as long as the parcel may not have left. Repeating it changes nothing."""
     match order.status:
         case OrderStatus.PLACED | OrderStatus.RESERVED:
@@ -194,7 +199,7 @@ def cancel_order(order: Order, work: UnitOfWork) -> None:
             raise OrderAlreadyShipped()
 
 
-def resume_order(order: Order, work: UnitOfWork, write_off: bool) -> None:
+def resume_order(order: Order, work: UnitOfWork[OrderSettings], write_off: bool) -> None:
     """Repeat, for staff, what was refused or not answered; with `write_off` void a payment instead of capturing it."""
     if order.attention is None:
         raise OrderNotStuck()
@@ -208,7 +213,7 @@ def resume_order(order: Order, work: UnitOfWork, write_off: bool) -> None:
     refunds.retry_refused_refunds(order, work)
 
 
-def _repeat_open_commands(order: Order, work: UnitOfWork) -> None:
+def _repeat_open_commands(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     if order.status == OrderStatus.WITHDRAWING:
         work.send(shipping.CancelShipment(order_id=order.id))
     if order.status == OrderStatus.CANCELLING:
@@ -216,7 +221,7 @@ def _repeat_open_commands(order: Order, work: UnitOfWork) -> None:
     refunds.repeat_open_refunds(order, work)
 
 
-def _request_payment(order: Order, work: UnitOfWork) -> None:
+def _request_payment(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     record_fact(order, PaymentLeg.REQUESTED)
     assert order.payment_token is not None
     work.send(
@@ -229,18 +234,18 @@ def _request_payment(order: Order, work: UnitOfWork) -> None:
     )
 
 
-def _begin_cancelling(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
+def _begin_cancelling(order: Order, work: UnitOfWork[OrderSettings], cause: str, reason: str) -> None:
     _compensate(order, work)
     change_status(order, OrderStatus.CANCELLING, work, cause, reason)
 
 
-def _begin_withdrawing(order: Order, work: UnitOfWork, cause: str, reason: str) -> None:
+def _begin_withdrawing(order: Order, work: UnitOfWork[OrderSettings], cause: str, reason: str) -> None:
     """Ask shipping to stop the parcel. Goods and money stay held until it answers: the parcel may have left."""
     work.send(shipping.CancelShipment(order_id=order.id))
     change_status(order, OrderStatus.WITHDRAWING, work, cause, reason)
 
 
-def _compensate(order: Order, work: UnitOfWork) -> None:
+def _compensate(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     """Release goods and money that may be held."""
     if order.payment not in CLOSED_PAYMENT:
         work.send(payment.VoidPayment(order_id=order.id))

@@ -7,6 +7,7 @@ from chassis.database import UnitOfWork
 from contracts import order as contract
 from contracts.notification import Notify, Template
 from contracts.order import OrderStatus
+from order.config import OrderSettings
 from order.models import Order, Step
 
 # The mail that a customer gets when an order comes to a status.
@@ -24,7 +25,7 @@ UNSETTLED_MONEY = ("capture_refused", "refund_refused")
 def change_status(
     order: Order,
     status: OrderStatus,
-    work: UnitOfWork,
+    work: UnitOfWork[OrderSettings],
     cause: str,
     reason: str | None = None,
     event: type[contract.OrderEvent] | None = None,
@@ -46,7 +47,9 @@ def change_status(
         notify_customer(order, template, work)
 
 
-def notify_customer(order: Order, template: Template, work: UnitOfWork, amount_cents: int | None = None) -> None:
+def notify_customer(
+    order: Order, template: Template, work: UnitOfWork[OrderSettings], amount_cents: int | None = None
+) -> None:
     """Send the customer a mail, at most one of each template for each version of the order."""
     work.send(
         Notify(
@@ -61,7 +64,7 @@ def notify_customer(order: Order, template: Template, work: UnitOfWork, amount_c
     )
 
 
-def escalate(order: Order, work: UnitOfWork) -> None:
+def escalate(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     """Count a command that was not answered in time; from the second time on the order needs attention."""
     order.unanswered_tries += 1
     if order.unanswered_tries > 1:
@@ -69,7 +72,7 @@ def escalate(order: Order, work: UnitOfWork) -> None:
     order.deadline = order.deadline or deadline_of(order.status, work)
 
 
-def deadline_of(status: OrderStatus | str, work: UnitOfWork) -> datetime | None:
+def deadline_of(status: OrderStatus | str, work: UnitOfWork[OrderSettings]) -> datetime | None:
     """When an order that is in this status now times out; None if the status has no time limit."""
     seconds: float | None = getattr(work.settings, f"{OrderStatus(status).value}_seconds", None)
     return None if seconds is None else work.now + timedelta(seconds=seconds)

@@ -22,9 +22,9 @@ from contracts import payment as pay
 from contracts import product as stock
 from contracts import shipping as ship
 from contracts.order import OrderLine, PlaceOrder, RefundState
+from contracts.order_api import OrderAlreadyShipped, OrderNotDelivered, ReturnExceedsOrder
 from contracts.user import UserErased
 from order import handlers, refunds, saga
-from order.errors import OrderAlreadyShipped, OrderNotDelivered, ReturnExceedsOrder
 from order.main import service
 from order.models import Cart, Order
 from order.queries import steps_of_order

@@ -34,7 +34,7 @@ def upgrade() -> None:
             outcome varchar,
             tries integer NOT NULL,
             due_at timestamptz,
-            cause jsonb,
+            causation jsonb,
             CHECK ((outcome IS NULL) = (due_at IS NOT NULL))
         );
         CREATE INDEX ix_attempts_order_id ON attempts (order_id);

@@ -5,15 +5,14 @@ webhooks are harmless when they come twice, late, in another order, or before th
 """
 
 import logging
-from typing import cast
 from uuid import UUID
 
 from fastapi import Request
 from pydantic import BaseModel, Field
 
 from chassis.web import Router, Runtime, SignatureRefused, Work, raises, verify_webhook
+from contracts.payment_api import PaymentNotFound
 from payment.config import PaymentSettings
-from payment.errors import PaymentNotFound
 from payment.queries import payment_of_order
 from payment.reconciliation import retry_unknown_attempts
 
@@ -28,15 +27,13 @@ class ProviderWebhook(BaseModel):
 
 
 @router.post("/provider", status_code=204, responses=raises(SignatureRefused))
-async def receive_provider_webhook(request: Request, work: Work, runtime: Runtime) -> None:
+async def receive_provider_webhook(request: Request, work: Work, runtime: Runtime[PaymentSettings]) -> None:
     """Receive a webhook of the payment provider
 
     For the provider, which signs its requests as in Standard Webhooks. A webhook about an unknown payment is accepted
     and logged.
     """
-    webhook = await verify_webhook(
-        request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, ProviderWebhook
-    )
+    webhook = await verify_webhook(request, runtime.settings.provider_webhook_secret, ProviderWebhook)
     try:
         await payment_of_order(work, webhook.reference)
     except PaymentNotFound:

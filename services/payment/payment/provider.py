@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import httpx
 import stamina
@@ -39,7 +39,7 @@ class ListedPayment(ProviderOutcome):
 _outcomes, _list = TypeAdapter(list[ProviderOutcome]), TypeAdapter(list[ListedPayment])
 
 
-async def request_outcome(attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
+async def request_outcome(attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
     """Send the request of an attempt, which is safe to repeat. None: the outcome is unknown, money may have moved."""
     try:
         return await _earlier_outcome(attempt, runtime) or await _send_request(attempt, runtime)
@@ -62,20 +62,20 @@ _with_retries = stamina.retry(on=(httpx.HTTPError, CallRejected), attempts=5, wa
 
 
 @_with_retries
-async def list_changes(position: int, runtime: Runtime) -> list[ListedPayment]:
+async def list_changes(position: int, runtime: Runtime[PaymentSettings]) -> list[ListedPayment]:
     """The next page of payments by number of change; empty at the end. Raises httpx.HTTPError or PutOff."""
     answer = await _call(runtime, "GET", "/payments", params={"since": position})
     return _list.validate_json(answer.raise_for_status().content)
 
 
 @_with_retries
-async def find_by_reference(reference: str, runtime: Runtime) -> list[ListedPayment]:
+async def find_by_reference(reference: str, runtime: Runtime[PaymentSettings]) -> list[ListedPayment]:
     """The provider's payments for an order. Raises httpx.HTTPError or PutOff."""
     answer = await _call(runtime, "GET", "/payments", params={"reference": reference})
     return _list.validate_json(answer.raise_for_status().content)
 
 
-async def _send_request(attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
+async def _send_request(attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
     path, body = _request(attempt)
     headers = {"Idempotency-Key": str(attempt.id)}
     answer = await _call(runtime, "POST", path, retry=attempt.tries > 0, json=body, headers=headers)
@@ -87,7 +87,7 @@ async def _send_request(attempt: Attempt, runtime: Runtime) -> ProviderOutcome |
     return outcome
 
 
-async def _earlier_outcome(attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
+async def _earlier_outcome(attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
     """The outcome of an earlier request of an old attempt, whose key the provider may have forgotten.
 
     Without this look-up, repeating the request would move the money a second time.
@@ -117,9 +117,11 @@ def _request(attempt: Attempt) -> tuple[str, dict[str, object] | None]:
             return f"/payments/{attempt.provider_id}/{kind}", None
 
 
-async def _call(runtime: Runtime, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx.Response:
+async def _call(
+    runtime: Runtime[PaymentSettings], method: str, path: str, *, retry: bool = False, **request: Any
+) -> httpx.Response:
     """The answer, also one that refuses the request. An answer of an overloaded or failing provider is raised."""
-    settings = cast(PaymentSettings, runtime.settings)
+    settings = runtime.settings
     async with runtime.resource(CircuitBreaker).call(retry=retry):
         url, timeout = f"{settings.provider_url}{path}", settings.provider_timeout_seconds
         answer = await runtime.http.request(method, url, timeout=timeout, **request)

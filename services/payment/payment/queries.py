@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, Uuid, any_, case
 from sqlmodel import bindparam, col, func, select
 
 from chassis.database import UnitOfWork
-from payment.errors import PaymentNotFound
+from contracts.payment_api import PaymentNotFound
 from payment.models import Attempt, Balance, Discrepancy, LedgerAccount, LedgerEntry, Payment, Reconciliation, Refund
 
 LOWEST_ID, HIGHEST_ID = UUID(int=0), UUID(int=2**128 - 1)  # before and after every id

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.web import Cursor, Limit, Page, Router, Staff, Work, decode_cursor, page, raises
 from contracts.payment import Cents
-from payment.errors import PaymentNotFound
+from contracts.payment_api import PaymentNotFound
 from payment.models import AttemptKind, DiscrepancyKind, LedgerAccount, PaymentRefundState, PaymentState
 from payment.queries import attempts_of_order, balances, discrepancies_after, payment_of_order, refunds_of_order
 

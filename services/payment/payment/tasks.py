@@ -8,6 +8,7 @@ from uuid import UUID
 
 from chassis.jobs import Tasks
 from chassis.service import Runtime
+from payment.config import PaymentSettings
 from payment.models import Balance, Discrepancy, LedgerAccount, Payment, Reconciliation
 from payment.provider import find_by_reference, list_changes
 from payment.queries import (
@@ -27,7 +28,7 @@ OPEN_PERIOD = timedelta(hours=1)  # longer than any transaction takes, and than 
 
 
 @tasks.every(seconds=300)
-async def reconcile(runtime: Runtime) -> None:
+async def reconcile(runtime: Runtime[PaymentSettings]) -> None:
     """Compare what the provider has changed, then what its list did not mention, then what differed before."""
     while await _compare_next_changes(runtime):
         pass
@@ -43,7 +44,7 @@ async def reconcile(runtime: Runtime) -> None:
         last = discrepancies[-1].provider_id
 
 
-async def _compare_next_changes(runtime: Runtime) -> bool:
+async def _compare_next_changes(runtime: Runtime[PaymentSettings]) -> bool:
     """Compare the next page of the provider's list of changes; False at its end."""
     async with runtime.database.work() as work:
         since = await compared_position(work)
@@ -61,7 +62,7 @@ async def _compare_next_changes(runtime: Runtime) -> bool:
     return True
 
 
-async def _compare_order(reference: str, runtime: Runtime) -> None:
+async def _compare_order(reference: str, runtime: Runtime[PaymentSettings]) -> None:
     """Compare all payments that the provider has, or once had, for an order."""
     seen = {listed.id: ProviderBalance.of(listed) for listed in await find_by_reference(reference, runtime)}
     orders = order_ids([ProviderBalance("", reference)])
@@ -78,18 +79,18 @@ async def _compare_order(reference: str, runtime: Runtime) -> None:
         await retry_unknown_attempts(orders, work)
 
 
-async def _unreconciled(after: UUID, runtime: Runtime) -> list[UUID]:
+async def _unreconciled(after: UUID, runtime: Runtime[PaymentSettings]) -> list[UUID]:
     async with runtime.database.work() as work:
         return await unreconciled_after(work, after, BATCH)
 
 
-async def _known_discrepancies(after: str, runtime: Runtime) -> list[Discrepancy]:
+async def _known_discrepancies(after: str, runtime: Runtime[PaymentSettings]) -> list[Discrepancy]:
     async with runtime.database.work() as work:
         return await discrepancies_after(work, after, BATCH)
 
 
 @tasks.every(seconds=3600)
-async def close_books(runtime: Runtime) -> None:
+async def close_books(runtime: Runtime[PaymentSettings]) -> None:
     """Add the entries until an hour ago to the balances, so that totals need not add up all entries."""
     async with runtime.database.work() as work:
         await work.lock(Balance, account=list(LedgerAccount))

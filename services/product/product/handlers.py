@@ -31,6 +31,7 @@ from contracts.product import (
     StockReleased,
     StockReserved,
 )
+from product.config import ProductSettings
 from product.errors import NothingReserved, ReturnExceedsCommitted
 from product.models import Reservation, ReservationState, Return, Stock
 
@@ -41,13 +42,15 @@ def _product_ids_of_lines(command: ReserveStock | RestockItems, _: UnitOfWork) -
     return [line.product_id for line in command.lines]
 
 
-def _product_ids_of_reservation(command: CommitStock | ReleaseStock, work: UnitOfWork) -> Iterable[UUID]:
+def _product_ids_of_reservation(
+    command: CommitStock | ReleaseStock, work: UnitOfWork[ProductSettings]
+) -> Iterable[UUID]:
     reservation = work.get(Reservation, command.order_id)
     return [UUID(id) for id in reservation.lines] if reservation else []
 
 
 @on(ReserveStock, needs=[rows(Reservation, order_id="order_id"), rows(Stock, product_id=_product_ids_of_lines)])
-def reserve_stock(command: ReserveStock, work: UnitOfWork) -> None:
+def reserve_stock(command: ReserveStock, work: UnitOfWork[ProductSettings]) -> None:
     reservation = work.get(Reservation, command.order_id) or work.add(_try_to_reserve(command, work))
     if reservation.state in (ReservationState.RESERVED, ReservationState.COMMITTED):
         work.send(StockReserved(order_id=command.order_id))
@@ -56,7 +59,7 @@ def reserve_stock(command: ReserveStock, work: UnitOfWork) -> None:
         work.send(StockRejected(order_id=command.order_id, product_ids=short))
 
 
-def _try_to_reserve(command: ReserveStock, work: UnitOfWork) -> Reservation:
+def _try_to_reserve(command: ReserveStock, work: UnitOfWork[ProductSettings]) -> Reservation:
     """Reserve all lines, or none."""
     lines = _quantities(command.lines)
     stocks = _stock_rows(lines, work)
@@ -71,7 +74,7 @@ def _try_to_reserve(command: ReserveStock, work: UnitOfWork) -> Reservation:
 
 
 @on(CommitStock, needs=[rows(Reservation, order_id="order_id"), rows(Stock, product_id=_product_ids_of_reservation)])
-def commit_stock(command: CommitStock, work: UnitOfWork) -> None:
+def commit_stock(command: CommitStock, work: UnitOfWork[ProductSettings]) -> None:
     reservation = work.get(Reservation, command.order_id)
     if reservation is None or reservation.state in (ReservationState.REJECTED, ReservationState.RELEASED):
         raise NothingReserved(f"order {command.order_id}: {reservation.state if reservation else 'no reservation'}")
@@ -85,7 +88,7 @@ def commit_stock(command: CommitStock, work: UnitOfWork) -> None:
 
 
 @on(ReleaseStock, needs=[rows(Reservation, order_id="order_id"), rows(Stock, product_id=_product_ids_of_reservation)])
-def release_stock(command: ReleaseStock, work: UnitOfWork) -> None:
+def release_stock(command: ReleaseStock, work: UnitOfWork[ProductSettings]) -> None:
     reservation = work.get(Reservation, command.order_id)
     if reservation is None:
         work.add(Reservation.new(order_id=command.order_id, state=ReservationState.RELEASED, lines={}))
@@ -107,7 +110,7 @@ def release_stock(command: ReleaseStock, work: UnitOfWork) -> None:
         rows(Return, order_id="order_id"),
     ],
 )
-def restock_items(command: RestockItems, work: UnitOfWork) -> None:
+def restock_items(command: RestockItems, work: UnitOfWork[ProductSettings]) -> None:
     if work.get(Return, command.order_id, command.return_id) is None:
         lines = _quantities(command.lines)
         if not Counter(lines) <= _returnable(command.order_id, work):
@@ -120,7 +123,7 @@ def restock_items(command: RestockItems, work: UnitOfWork) -> None:
     work.send(ItemsRestocked(order_id=command.order_id, return_id=command.return_id))
 
 
-def _returnable(order_id: UUID, work: UnitOfWork) -> Counter[str]:
+def _returnable(order_id: UUID, work: UnitOfWork[ProductSettings]) -> Counter[str]:
     """The pieces of an order that left and have not come back yet, by product id."""
     reservation = work.get(Reservation, order_id)
     returnable = Counter(reservation.lines if reservation and reservation.state == ReservationState.COMMITTED else {})
@@ -129,7 +132,7 @@ def _returnable(order_id: UUID, work: UnitOfWork) -> Counter[str]:
     return returnable
 
 
-def update_low_stock(stock: Stock, work: UnitOfWork) -> None:
+def update_low_stock(stock: Stock, work: UnitOfWork[ProductSettings]) -> None:
     """Send StockLow when the stock falls below the limit, and not again while it stays below."""
     low = not stock.withdrawn and stock.available < work.settings.low_stock_pieces
     if low and not stock.low:
@@ -145,7 +148,7 @@ def _quantities(lines: Iterable[Line]) -> dict[str, int]:
     return dict(pieces)
 
 
-def _stock_rows(lines: dict[str, int], work: UnitOfWork) -> list[tuple[Stock, int]]:
+def _stock_rows(lines: dict[str, int], work: UnitOfWork[ProductSettings]) -> list[tuple[Stock, int]]:
     """Each stock row with the pieces of the order; a product that does not exist has no row and is left out."""
     found = [(work.get(Stock, UUID(id)), quantity) for id, quantity in lines.items()]
     return [(stock, quantity) for stock, quantity in found if stock is not None]

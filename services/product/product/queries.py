@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from chassis.database import UnitOfWork
 from contracts.product import CategoryView, PriceView, StockTotals
-from product.errors import ProductNotFound
+from contracts.product_api import ProductNotFound
 from product.models import Product, ProductPrice, Stock
 
 # Where the first page of a list begins: a position before every row.

@@ -21,7 +21,7 @@ def upgrade() -> None:
             updates jsonb NOT NULL DEFAULT '[]',
             tries integer NOT NULL,
             due_at timestamptz,
-            cause jsonb,
+            causation jsonb,
             CHECK (state NOT IN ('dispatched', 'delivered', 'lost') OR tracking_code IS NOT NULL)
         );
         CREATE INDEX ix_shipments_due_at ON shipments (due_at) WHERE due_at IS NOT NULL;

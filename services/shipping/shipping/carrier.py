@@ -1,7 +1,7 @@
 """The adapter of the carrier: it turns the state of a shipment into an HTTP request, and the answer into a fact."""
 
 import logging
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, model_validator
@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, model_validator
 from chassis.errors import Problem
 from chassis.resilience import CallRejected, CircuitBreaker
 from chassis.service import Runtime
-from contracts import user
+from contracts import user_api
 from shipping.config import ShippingSettings
 from shipping.models import AWAITING_CARRIER, Shipment, ShipmentState
 
@@ -34,7 +34,7 @@ class CarrierParcel(BaseModel):
 _parcels = TypeAdapter(list[CarrierParcel])
 
 
-async def request_status(shipment: Shipment, runtime: Runtime) -> CarrierParcel | None:
+async def request_status(shipment: Shipment, runtime: Runtime[ShippingSettings]) -> CarrierParcel | None:
     """Request what the shipment waits for, which is safe to repeat. None: the answer is unknown."""
     try:
         match shipment.state:
@@ -53,13 +53,10 @@ async def request_status(shipment: Shipment, runtime: Runtime) -> CarrierParcel 
         return None
 
 
-async def _create_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel:
-    users = runtime.client(user.api, as_service=True)
+async def _create_parcel(shipment: Shipment, runtime: Runtime[ShippingSettings]) -> CarrierParcel:
     try:
-        address = await users.get(f"/addresses/{shipment.address_id}", into=user.AddressView)
-    except Problem as problem:
-        if problem.code != "address_not_found":
-            raise
+        address = await runtime.call(user_api.get_address, as_service=True, address_id=shipment.address_id)
+    except user_api.AddressNotFound:
         # An earlier request may have sent the parcel while the address still existed, and its answer was lost.
         return await _find_parcel(shipment, runtime) or CarrierParcel(status="rejected", reason="address_not_found")
     body = {
@@ -74,17 +71,17 @@ async def _create_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel:
     return CarrierParcel.model_validate_json(answer.content)
 
 
-async def _find_parcel(shipment: Shipment, runtime: Runtime) -> CarrierParcel | None:
+async def _find_parcel(shipment: Shipment, runtime: Runtime[ShippingSettings]) -> CarrierParcel | None:
     """The carrier's parcel for this order, if an earlier request made one."""
     answer = await _call(shipment, runtime, "GET", "", params={"reference": str(shipment.order_id)})
     return next(iter(_parcels.validate_json(answer.content)), None)
 
 
 async def _call(
-    shipment: Shipment, runtime: Runtime, method: str, path: str, also: int = 0, **request: Any
+    shipment: Shipment, runtime: Runtime[ShippingSettings], method: str, path: str, also: int = 0, **request: Any
 ) -> httpx.Response:
     """The answer, also one with the status `also`. An answer of an overloaded or failing carrier is raised."""
-    settings = cast(ShippingSettings, runtime.settings)
+    settings = runtime.settings
     url, timeout = f"{settings.carrier_url}/shipments{path}", settings.carrier_timeout_seconds
     async with runtime.resource(CircuitBreaker).call(retry=shipment.state in AWAITING_CARRIER and shipment.tries > 0):
         answer = await runtime.http.request(method, url, timeout=timeout, **request)

@@ -1,7 +1,7 @@
 """Webhooks of the carrier, signed as in Standard Webhooks 1.0.0."""
 
 import logging
-from typing import Literal, cast
+from typing import Literal
 from uuid import UUID
 
 from fastapi import Request
@@ -42,15 +42,13 @@ STATUS: dict[str, Literal["dispatched", "delivered", "lost"]] = {
 
 
 @router.post("/carrier", status_code=204, responses=raises(SignatureRefused))
-async def receive_carrier_webhook(request: Request, work: Work, runtime: Runtime) -> None:
+async def receive_carrier_webhook(request: Request, work: Work, runtime: Runtime[ShippingSettings]) -> None:
     """Receive a webhook of the carrier
 
     For the carrier, which signs its requests as in Standard Webhooks. A webhook about an unknown shipment is accepted
     and logged.
     """
-    webhook = await verify_webhook(
-        request, cast(ShippingSettings, runtime.settings).carrier_webhook_secret, CarrierWebhook
-    )
+    webhook = await verify_webhook(request, runtime.settings.carrier_webhook_secret, CarrierWebhook)
     await _apply_webhook(webhook, work)
 
 

@@ -1,7 +1,6 @@
 """Routes: shipping rates for every caller; for staff, a shipment and the number of shipments in each state."""
 
 from datetime import datetime
-from typing import cast
 from uuid import UUID
 
 from fastapi import Response
@@ -10,8 +9,8 @@ from pydantic import BaseModel, Field
 from chassis.web import Caller, Router, Runtime, Staff, Work, raises
 from contracts.product import Line
 from contracts.shipping import RatesView, TrackingCode
+from contracts.shipping_api import ShipmentNotFound
 from shipping.config import ShippingSettings
-from shipping.errors import ShipmentNotFound
 from shipping.models import ShipmentState
 from shipping.queries import counts_by_state, shipment_of_order
 
@@ -41,13 +40,13 @@ class ShipmentView(BaseModel):
 
 
 @router.get("/rates", responses={200: {"headers": _CACHE_CONTROL}})
-async def get_rates(response: Response, runtime: Runtime, _: Caller) -> RatesView:
+async def get_rates(response: Response, runtime: Runtime[ShippingSettings], _: Caller) -> RatesView:
     """Get the shipping rates
 
     What one parcel costs in each country, by weight.
     """
     response.headers["cache-control"] = f"max-age={RATES_SECONDS}"
-    return cast(ShippingSettings, runtime.settings).rates
+    return runtime.settings.rates
 
 
 @router.get("/shipments/{order_id}", responses=raises(ShipmentNotFound))

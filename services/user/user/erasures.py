@@ -14,9 +14,9 @@ from user.config import UserSettings
 from user.models import Account, Address, Erasure, PasswordReset, RefreshToken
 
 
-async def erase_account(account: Account, work: UnitOfWork) -> Erasure:
+async def erase_account(account: Account, work: UnitOfWork[UserSettings]) -> Erasure:
     """Remove a locked account and all that belongs to it. Its mail address can be registered again."""
-    settings: UserSettings = work.settings
+    settings = work.settings
     removed: list[Any] = [account]
     for table in (Address, RefreshToken, PasswordReset):
         removed += await work.lock(table, account_id=[account.id])
@@ -38,11 +38,11 @@ async def erase_account(account: Account, work: UnitOfWork) -> Erasure:
     return erasure
 
 
-def announce_erasure(erasure: Erasure, work: UnitOfWork) -> None:
+def announce_erasure(erasure: Erasure, work: UnitOfWork[UserSettings]) -> None:
     work.send(UserErased(user_id=erasure.user_id, erasure_id=erasure.id))
 
 
-def record_report(erasure: Erasure, service: str, rows: int, work: UnitOfWork) -> None:
+def record_report(erasure: Erasure, service: str, rows: int, work: UnitOfWork[UserSettings]) -> None:
     """Keep the first report of each service, because a service that is asked again has nothing left to remove.
 
     The last report completes the erasure.

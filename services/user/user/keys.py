@@ -19,7 +19,7 @@ PUBLISHED_AHEAD = timedelta(seconds=2 * JWKS_CACHE_SECONDS)
 CLOCK_SKEW = timedelta(minutes=1)
 
 
-async def published_keys(work: UnitOfWork) -> list[SigningKey]:
+async def published_keys(work: UnitOfWork[UserSettings]) -> list[SigningKey]:
     """The newest first. The first call makes a key; concurrent calls wait for that key and use it too."""
     if keys := await queries.signing_keys(work):
         return keys
@@ -27,7 +27,7 @@ async def published_keys(work: UnitOfWork) -> list[SigningKey]:
     return await queries.signing_keys(work) or [work.add(_generate_key(work.now, work.settings))]
 
 
-async def signing_key(work: UnitOfWork) -> SigningKey:
+async def signing_key(work: UnitOfWork[UserSettings]) -> SigningKey:
     """The newest key that may sign by the time of the transaction, which begins here."""
     keys = await published_keys(work)
     await work.begin()
@@ -35,7 +35,7 @@ async def signing_key(work: UnitOfWork) -> SigningKey:
     return next((key for key in keys if key.signs_from <= work.now), first_ever)
 
 
-async def rotate_current_key(work: UnitOfWork) -> SigningKey:
+async def rotate_current_key(work: UnitOfWork[UserSettings]) -> SigningKey:
     """The successor of the key that signs. If one is published already, it is returned and no other is made."""
     await work.execute("LOCK TABLE signing_keys IN EXCLUSIVE MODE")
     newest = (await published_keys(work))[0]
@@ -45,9 +45,9 @@ async def rotate_current_key(work: UnitOfWork) -> SigningKey:
     return rotate_key(locked[0] if locked else newest, work)  # a key that this transaction made has no row to lock yet
 
 
-def rotate_key(key: SigningKey, work: UnitOfWork) -> SigningKey:
+def rotate_key(key: SigningKey, work: UnitOfWork[UserSettings]) -> SigningKey:
     """Publish a successor. It signs when every verifier must have fetched it."""
-    settings: UserSettings = work.settings
+    settings = work.settings
     successor = work.add(_generate_key(work.now, settings, PUBLISHED_AHEAD))
     token_life = timedelta(seconds=settings.access_token_seconds)
     key.rotates_at, key.retired_at = None, successor.signs_from

@@ -8,10 +8,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from chassis.database import UnitOfWork
-from chassis.errors import Conflict, Problem
+from chassis.errors import Conflict
+from contracts.user_api import TooManyWrongPasswords, WrongCredentials, WrongPassword
 from user import passwords, queries
 from user.config import UserSettings
-from user.errors import TooManyWrongPasswords, WrongCredentials, WrongPassword
 from user.models import Account, LoginThrottle
 
 # The lock of the row makes concurrent attempts count one after the other.
@@ -24,12 +24,12 @@ RETURNING failures, window_ends_at
 """
 
 
-async def verify_password(email_or_id: str | UUID, password: str, work: UnitOfWork) -> Account | Problem:
+async def verify_password(email_or_id: str | UUID, password: str, work: UnitOfWork[UserSettings]) -> Account:
     """The locked account of a mail address or an account id, if the password is right.
 
-    Otherwise a Problem, which the route returns and does not raise: an exception would roll back the count.
+    Raises WrongCredentials or WrongPassword, and TooManyWrongPasswords. These problems commit, so that failures count.
     """
-    settings: UserSettings = work.settings
+    settings = work.settings
     async with passwords.hashing_slot():
         if isinstance(email_or_id, str):
             account = await queries.account_by_email(work, email_or_id)
@@ -39,33 +39,33 @@ async def verify_password(email_or_id: str | UUID, password: str, work: UnitOfWo
         throttle = await queries.login_throttle(work, digest)
         if throttle is not None and throttle.failures >= settings.login_failures_per_email:
             await work.begin()
-            return _throttled(throttle, work)
+            raise _throttled(throttle, work)
         matched = await passwords.password_matches(password, account.password_hash if account else None)
     if account is not None and matched:
         return await _accept(account, digest, work)
     (row,) = await work.execute(_count_failure, digest, timedelta(seconds=settings.login_failure_window_seconds))
     if row["failures"] > settings.login_failures_per_email:
-        return _throttled(LoginThrottle.new(email_digest=digest, **row), work)
-    return WrongCredentials() if isinstance(email_or_id, str) else WrongPassword(field="password")
+        raise _throttled(LoginThrottle.new(email_digest=digest, **row), work)
+    raise WrongCredentials() if isinstance(email_or_id, str) else WrongPassword(field="password")
 
 
-async def _accept(account: Account, digest: str, work: UnitOfWork) -> Account | Problem:
+async def _accept(account: Account, digest: str, work: UnitOfWork[UserSettings]) -> Account:
     """Lock the account and clear the count, unless concurrent attempts used up the limit.
 
     The password may have changed since it was compared: then it is a conflict.
     """
-    settings: UserSettings = work.settings
+    settings = work.settings
     locked = await work.lock(Account, id=[account.id])
     for throttle in await work.lock(LoginThrottle, email_digest=[digest]):
         if throttle.failures >= settings.login_failures_per_email and throttle.window_ends_at > work.now:
-            return _throttled(throttle, work)
+            raise _throttled(throttle, work)
         work.remove(throttle)
     if not locked or locked[0].password_hash != account.password_hash:
         raise Conflict()
     return locked[0]
 
 
-async def clear_failures(email: str, work: UnitOfWork) -> int:
+async def clear_failures(email: str, work: UnitOfWork[UserSettings]) -> int:
     """Remove the count of a mail address; returns the number of rows removed."""
     found = await work.lock(LoginThrottle, email_digest=[digest_of_email(email, work.settings)])
     for throttle in found:

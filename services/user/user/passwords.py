@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from user.errors import SignInOverloaded
+from contracts.user_api import SignInOverloaded
 
 # The minimum of OWASP's password storage cheat sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHash([Argon2Hasher(memory_cost=19 * 1024, time_cost=2, parallelism=1)])

@@ -6,7 +6,7 @@ from sqlalchemy import Integer, func
 from sqlmodel import bindparam, col, select
 
 from chassis.database import UnitOfWork
-from user.errors import AccountNotFound, AddressNotFound, ErasureNotFound
+from contracts.user_api import AccountNotFound, AddressNotFound, ErasureNotFound
 from user.models import Account, Address, Erasure, LoginThrottle, PasswordReset, RefreshToken, SigningKey
 
 _account = select(Account).where(Account.id == bindparam("id"))

@@ -7,18 +7,18 @@ from uuid import UUID
 
 from chassis.database import UnitOfWork, new_id
 from contracts.notification import Notify, Template
+from contracts.user_api import ResetSecretRefused
 from user import login_throttle, queries
 from user.config import UserSettings
-from user.errors import ResetSecretRefused
 from user.models import Account, PasswordReset, RefreshToken
 
 
-async def request_reset(email: str, work: UnitOfWork) -> None:
+async def request_reset(email: str, work: UnitOfWork[UserSettings]) -> None:
     """Have a mail sent, if the address has an account that has not had too many mails.
 
     The same statements run in every case, so that response times do not reveal which addresses have an account.
     """
-    settings: UserSettings = work.settings
+    settings = work.settings
     account = await queries.account_by_email(work, email)
     account_id = account.id if account else new_id()
     locked = await work.lock(Account, id=[account_id])  # concurrent requests count each other's mails
@@ -30,7 +30,7 @@ async def request_reset(email: str, work: UnitOfWork) -> None:
         work.send(Notify(user_id=account_id, cause_id=reset.id, template=Template.PASSWORD_RESET, about=reset.id))
 
 
-async def verify_secret(secret: str, work: UnitOfWork) -> PasswordReset:
+async def verify_secret(secret: str, work: UnitOfWork[UserSettings]) -> PasswordReset:
     """The open reset that a secret belongs to."""
     id = _reset_id_of(secret, work.settings)
     reset = await queries.open_reset_by_id(work, id) if id else None
@@ -39,7 +39,7 @@ async def verify_secret(secret: str, work: UnitOfWork) -> PasswordReset:
     return reset
 
 
-async def redeem(reset: PasswordReset, work: UnitOfWork) -> Account:
+async def redeem(reset: PasswordReset, work: UnitOfWork[UserSettings]) -> Account:
     """The locked account of an open reset. Of several concurrent requests, the first one wins."""
     accounts = await work.lock(Account, id=[reset.account_id])
     still = await work.lock(PasswordReset, id=[reset.id])
@@ -48,7 +48,7 @@ async def redeem(reset: PasswordReset, work: UnitOfWork) -> Account:
     return accounts[0]
 
 
-async def change_password(account: Account, password_hash: str, work: UnitOfWork) -> None:
+async def change_password(account: Account, password_hash: str, work: UnitOfWork[UserSettings]) -> None:
     """Set the password of a locked account; end its sessions and resets. Access tokens stay valid until they expire."""
     account.password_hash = password_hash
     for token in await work.lock(RefreshToken, account_id=[account.id]):

@@ -10,18 +10,19 @@ from joserfc.jwk import OKPKey
 
 from chassis.database import UnitOfWork, new_id
 from contracts.user import TokensView
+from contracts.user_api import RefreshTokenRefused
 from user import keys, queries
 from user.config import UserSettings
 from user.models import Account, RefreshToken, SigningKey
 
 
-async def start_session(account: Account, work: UnitOfWork) -> TokensView:
+async def start_session(account: Account, work: UnitOfWork[UserSettings]) -> TokensView:
     """Start a session of a locked account: the lock keeps a session from starting while all of them are ended."""
     return await _issue_tokens(account, new_id(), work)
 
 
-async def refresh_session(token: str, work: UnitOfWork) -> TokensView | None:
-    """The next tokens of a session, or None when the refresh token is refused.
+async def refresh_session(token: str, work: UnitOfWork[UserSettings]) -> TokensView:
+    """The next tokens of a session. Raises RefreshTokenRefused, which commits the end of a session.
 
     A refresh token that is used twice was stolen by one of its two users, so the session ends for both: RFC 9700,
     section 4.14.2 (refresh token rotation).
@@ -29,14 +30,14 @@ async def refresh_session(token: str, work: UnitOfWork) -> TokensView | None:
     digest = digest_of_token(token)
     known = await queries.refresh_token_by_digest(work, digest)
     if known is None:
-        return None
+        raise RefreshTokenRefused()
     accounts = await work.lock(Account, id=[known.account_id])  # locked first: a session goes on or ends, never both
     found = await work.lock(RefreshToken, digest=[digest])
     if not accounts or not found or found[0].expires_at <= work.now:
-        return None
+        raise RefreshTokenRefused()
     if found[0].used:
         await _remove_session(known.session_id, work)
-        return None
+        raise RefreshTokenRefused()
     found[0].used = True
     return await _issue_tokens(accounts[0], known.session_id, work)
 
@@ -54,8 +55,8 @@ async def _remove_session(session_id: UUID, work: UnitOfWork) -> None:
         work.remove(token)
 
 
-async def _issue_tokens(account: Account, session_id: UUID, work: UnitOfWork) -> TokensView:
-    settings: UserSettings = work.settings
+async def _issue_tokens(account: Account, session_id: UUID, work: UnitOfWork[UserSettings]) -> TokensView:
+    settings = work.settings
     key = await keys.signing_key(work)
     token = secrets.token_urlsafe(32)
     work.add(

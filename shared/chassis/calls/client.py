@@ -73,13 +73,13 @@ class ServiceClient:
                     on=_Retriable, attempts=3, wait_initial=0.05, wait_max=0.5, timeout=None
                 ):
                     with attempt:
-                        answer = await self._attempt(operation.method, url, sent, safe, request)
+                        answer = await self._attempt(operation, url, sent, safe, request)
             except _Retriable as error:
                 raise Unavailable(f"The {self._api.name} service is away.", retry_after=1) from error
         return operation.read(answer.content)
 
     async def _attempt(
-        self, method: str, path: str, headers: dict[str, str], safe: bool, request: dict[str, Any]
+        self, operation: Operation[Any], path: str, headers: dict[str, str], safe: bool, request: dict[str, Any]
     ) -> httpx.Response:
         seconds = 5.0 if (until := deadline.get()) is None else until - time.monotonic()
         if seconds <= 0:
@@ -88,7 +88,7 @@ class ServiceClient:
         try:
             urls = await self._discovery.resolve(self._api.name)
             url = urls[next(self._round_robin) % len(urls)]
-            answer = await self._http.request(method, url + path, headers=headers, timeout=seconds, **request)
+            answer = await self._http.request(operation.method, url + path, headers=headers, timeout=seconds, **request)
         except (httpx.ConnectError, NotDiscovered) as error:
             raise _Retriable from error
         except httpx.TimeoutException as error:
@@ -100,7 +100,7 @@ class ServiceClient:
         if answer.status_code == 503 and safe:
             raise _Retriable
         if answer.status_code >= 400:
-            raise _problem(answer)
+            raise _problem(answer, operation)
         return answer
 
     def _context(self) -> dict[str, str]:
@@ -120,13 +120,16 @@ class ServiceClient:
 _PROBLEMS = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 504: TimedOut}
 
 
-def _problem(answer: httpx.Response) -> Problem:
+def _problem(answer: httpx.Response, operation: Operation[Any]) -> Problem:
+    """The problem of the answer, as the class that the operation declares for its code, if it declares one."""
+    declared = {problem.code: problem for problem in operation.problems}
     try:
         body = answer.json()
         others = {
             name: value for name, value in body.items() if name not in ("type", "title", "status", "code", "detail")
         }
-        problem = _PROBLEMS.get(answer.status_code, Problem)(
+        kind = declared.get(body["code"]) or _PROBLEMS.get(answer.status_code, Problem)
+        problem = kind(
             body["detail"],
             retry_after=int(after) if (after := answer.headers.get("retry-after", "")).isdigit() else None,
             **others,

@@ -11,7 +11,11 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import TypeAdapter
 
+from chassis.errors import Problem
+
 T = TypeVar("T")
+Names = tuple[str, ...]
+Problems = tuple[type[Problem], ...]
 
 
 class Layer(IntEnum):
@@ -30,33 +34,32 @@ class Api:
     layer: Layer
 
     @overload
-    def get(self, path: str, answer: type[T], *, query: tuple[str, ...] = ()) -> "Operation[T]": ...
+    def get(self, path: str, answer: type[T], *, query: Names = (), raises: Problems = ()) -> "Operation[T]": ...
     @overload
-    def get(self, path: str, answer: Any, *, query: tuple[str, ...] = ()) -> "Operation[Any]": ...
-    def get(self, path: str, answer: Any, *, query: tuple[str, ...] = ()) -> "Operation[Any]":
+    def get(self, path: str, answer: Any, *, query: Names = (), raises: Problems = ()) -> "Operation[Any]": ...
+    def get(self, path: str, answer: Any, *, query: Names = (), raises: Problems = ()) -> "Operation[Any]":
         """An operation that reads. `query` names the parameters that callers may give."""
-        return Operation(self, "GET", path, answer, query=query)
+        return Operation(self, "GET", path, answer, query=query, problems=raises)
 
     @overload
-    def post(self, path: str, answer: None = None, *, body: Any = None) -> "Operation[None]": ...
+    def post(self, path: str, answer: None = None, *, body: Any = None, raises: Problems = ()) -> "Operation[None]": ...
     @overload
-    def post(self, path: str, answer: type[T], *, body: Any = None) -> "Operation[T]": ...
-    def post(self, path: str, answer: Any = None, *, body: Any = None) -> "Operation[Any]":
-        return Operation(self, "POST", path, answer, body)
+    def post(self, path: str, answer: type[T], *, body: Any = None, raises: Problems = ()) -> "Operation[T]": ...
+    def post(self, path: str, answer: Any = None, *, body: Any = None, raises: Problems = ()) -> "Operation[Any]":
+        """An operation that creates something, or does something."""
+        return Operation(self, "POST", path, answer, body, problems=raises)
 
     @overload
-    def put(self, path: str, answer: None = None, *, body: Any = None) -> "Operation[None]": ...
+    def put(self, path: str, answer: type[T], *, body: Any = None, raises: Problems = ()) -> "Operation[T]": ...
     @overload
-    def put(self, path: str, answer: type[T], *, body: Any = None) -> "Operation[T]": ...
-    def put(self, path: str, answer: Any = None, *, body: Any = None) -> "Operation[Any]":
-        return Operation(self, "PUT", path, answer, body)
+    def put(self, path: str, answer: Any = None, *, body: Any = None, raises: Problems = ()) -> "Operation[Any]": ...
+    def put(self, path: str, answer: Any = None, *, body: Any = None, raises: Problems = ()) -> "Operation[Any]":
+        """An operation that replaces something."""
+        return Operation(self, "PUT", path, answer, body, problems=raises)
 
-    @overload
-    def delete(self, path: str, answer: None = None) -> "Operation[None]": ...
-    @overload
-    def delete(self, path: str, answer: type[T]) -> "Operation[T]": ...
-    def delete(self, path: str, answer: Any = None) -> "Operation[Any]":
-        return Operation(self, "DELETE", path, answer)
+    def delete(self, path: str, answer: type[T], *, raises: Problems = ()) -> "Operation[T]":
+        """An operation that removes something."""
+        return Operation(self, "DELETE", path, answer, problems=raises)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Operation(Generic[T]):
     path: str
     answer: Any
     body: Any = None
-    query: tuple[str, ...] = ()
+    query: Names = ()
+    problems: Problems = ()  # that the owner's route itself raises
 
     def read(self, content: bytes) -> T:
         """The answer, validated into its type. An operation without one answers None."""

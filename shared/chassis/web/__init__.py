@@ -15,7 +15,7 @@ from chassis.web.dependencies import (
     Work,
 )
 from chassis.web.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor, page
-from chassis.web.problems import raises, response_to
+from chassis.web.problems import raises, response_header
 from chassis.web.transactions import Router
 from chassis.web.webhooks import SignatureRefused, verify_webhook
 
@@ -37,6 +37,6 @@ __all__ = [
     "decode_cursor",
     "page",
     "raises",
-    "response_to",
+    "response_header",
     "verify_webhook",
 ]

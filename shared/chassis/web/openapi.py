@@ -4,10 +4,12 @@ A route's docstring is its documentation: the first line is the summary, the res
 who may call it and what any route of that kind may answer; `responses=raises(…)` adds its own problems.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
@@ -46,7 +48,9 @@ PROBLEM = {
         },
     },
 }
-RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+
+
+_GENERIC_NAME = re.compile(r"\b([A-Z][a-z]+)_([A-Z][A-Za-z]+)_(?=[\"])")  # FastAPI's name for Page[OrderView]
 
 
 class Audience(StrEnum):
@@ -100,7 +104,7 @@ def document(service: Service, audience: Audience) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nothing answers here
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
-    return found
+    return cast(dict[str, Any], json.loads(_GENERIC_NAME.sub(r"\1Of\2", json.dumps(found))))
 
 
 def _tags(paths: dict[str, Any]) -> list[str]:
@@ -128,13 +132,9 @@ def _complete(operation: dict[str, Any], route: RouteContext, shared: dict[str, 
             _merge(responses[str(status)], raises(*kinds)[status])
         else:
             name = "Or".join(kind.__name__ for kind in kinds)
-            shared[name] = _with_retry_after(status, raises(*kinds)[status])
+            shared[name] = raises(*kinds)[status]
             responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
     operation["responses"] = dict(sorted(responses.items()))
-
-
-def _with_retry_after(status: int, response: dict[str, Any]) -> dict[str, Any]:
-    return response | ({"headers": {"Retry-After": RETRY_AFTER}} if status == errors.Unavailable.status else {})
 
 
 def _common_problems(route: RouteContext) -> Iterator[type[Problem]]:

@@ -96,4 +96,15 @@ def raises(*problems: type[Problem]) -> dict[int | str, Any]:
         response = responses.setdefault(problem.status, empty)
         response["description"] = f"{response['description']} `{problem.code}`: {problem.detail}".strip()
         response["content"][MEDIA_TYPE]["examples"][problem.code] = {"value": as_json(problem)}
+        if problem.status in (429, 503):
+            response |= _header("Retry-After", "Seconds to wait before the next try.", "integer")
     return responses
+
+
+def response_header(name: str, description: str, status: int = 200) -> dict[int | str, Any]:
+    """The `responses=` of a route for a header of its answer: `response_header("Location", "The order.", 202)`."""
+    return {status: _header(name, description, "string")}
+
+
+def _header(name: str, description: str, type_: str) -> dict[str, Any]:
+    return {"headers": {name: {"description": description, "schema": {"type": type_}}}}

@@ -21,8 +21,9 @@ from chassis.web import (
     raises,
 )
 from contracts.product import AddProduct, CategoryView, ChangeProduct, PriceView, ProductChanged, ProductView
+from contracts.product_api import ProductNotFound
 from product import queries
-from product.errors import ProductNotFound
+from product.config import ProductSettings
 from product.handlers import update_low_stock
 from product.models import Product, Stock
 from product.routes.ids import MAX_IDS, Ids
@@ -49,7 +50,7 @@ CategoryFilter = Annotated[
 
 @router.get("/products", responses=raises(InvalidCursor))
 async def list_products(
-    work: Work,
+    work: Work[ProductSettings],
     _: Caller,
     ids: Ids,
     q: SearchText = None,
@@ -69,7 +70,7 @@ async def list_products(
 
 
 @router.get("/products/{product_id}", responses=raises(ProductNotFound))
-async def get_product(product_id: UUID, work: Work, _: Caller) -> ProductView:
+async def get_product(product_id: UUID, work: Work[ProductSettings], _: Caller) -> ProductView:
     """A product
 
     A withdrawn product is not found.
@@ -78,7 +79,7 @@ async def get_product(product_id: UUID, work: Work, _: Caller) -> ProductView:
 
 
 @router.get("/products/{product_id}/prices", responses=raises(ProductNotFound))
-async def list_prices(product_id: UUID, work: Work, _: Caller) -> list[PriceView]:
+async def list_prices(product_id: UUID, work: Work[ProductSettings], _: Caller) -> list[PriceView]:
     """The price history of a product
 
     The oldest price comes first, and each holds until the next one. The history is kept for good, also that of a
@@ -88,7 +89,9 @@ async def list_prices(product_id: UUID, work: Work, _: Caller) -> list[PriceView
 
 
 @router.get("/exports/products", responses=raises(InvalidCursor))
-async def export_products(work: Work, _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100) -> Page[ProductView]:
+async def export_products(
+    work: Work[ProductSettings], _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100
+) -> Page[ProductView]:
     """Every product that is sold, by id
 
     Services rebuild their read models from this export. Changes that are made meanwhile arrive as ProductChanged.
@@ -99,7 +102,7 @@ async def export_products(work: Work, _: ServiceCaller, cursor: Cursor = None, l
 
 
 @router.get("/categories")
-async def list_categories(work: Work, _: Caller) -> list[CategoryView]:
+async def list_categories(work: Work[ProductSettings], _: Caller) -> list[CategoryView]:
     """The categories of the products that are sold, by name
 
     Each comes with the number of its products.
@@ -109,7 +112,7 @@ async def list_categories(work: Work, _: Caller) -> list[CategoryView]:
 
 @router.post("/products", status_code=201)
 async def add_products(
-    body: Annotated[list[AddProduct], Field(max_length=MAX_NEW_PRODUCTS)], work: Work, _: Staff
+    body: Annotated[list[AddProduct], Field(max_length=MAX_NEW_PRODUCTS)], work: Work[ProductSettings], _: Staff
 ) -> list[ProductView]:
     """Add products
 
@@ -123,7 +126,7 @@ async def add_products(
     return [_product_view(_add_product(new, work)) for new in body]
 
 
-def _add_product(new: AddProduct, work: Work) -> Product:
+def _add_product(new: AddProduct, work: Work[ProductSettings]) -> Product:
     given = new.model_dump(exclude={"on_hand"})
     product, stock = work.get(Product, new.id), work.get(Stock, new.id)
     if product is None or stock is None:
@@ -140,7 +143,7 @@ def _add_product(new: AddProduct, work: Work) -> Product:
 
 
 @router.patch("/products/{product_id}", responses=raises(ProductNotFound))
-async def change_product(product_id: UUID, body: ChangeProduct, work: Work, _: Staff) -> ProductView:
+async def change_product(product_id: UUID, body: ChangeProduct, work: Work[ProductSettings], _: Staff) -> ProductView:
     """Change a product
 
     Fields that are absent keep their values. A request that changes nothing makes no new version.
@@ -154,7 +157,7 @@ async def change_product(product_id: UUID, body: ChangeProduct, work: Work, _: S
 
 
 @router.delete("/products/{product_id}", status_code=204, responses=raises(ProductNotFound))
-async def withdraw_product(product_id: UUID, work: Work, _: Staff) -> None:
+async def withdraw_product(product_id: UUID, work: Work[ProductSettings], _: Staff) -> None:
     """Stop selling a product
 
     Orders keep the pieces that are reserved for them. A customer with the product in the cart learns at checkout that
@@ -167,7 +170,7 @@ async def withdraw_product(product_id: UUID, work: Work, _: Staff) -> None:
     work.send(_changed_event(found))
 
 
-async def _lock_product(id: UUID, work: Work) -> Product:
+async def _lock_product(id: UUID, work: Work[ProductSettings]) -> Product:
     for found in await work.lock(Product, id=[id]):
         if not found.withdrawn:
             return found

@@ -7,8 +7,9 @@ from fastapi import Query
 
 from chassis.web import Cursor, InvalidCursor, Limit, Page, Router, Staff, Work, decode_cursor, page, raises
 from contracts.product import SetStock, StockTotals, StockView
+from contracts.product_api import ProductNotFound, StockIsReserved
 from product import queries
-from product.errors import ProductNotFound, StockIsReserved
+from product.config import ProductSettings
 from product.handlers import update_low_stock
 from product.models import Stock
 from product.routes.ids import MAX_IDS, Ids
@@ -20,7 +21,7 @@ LowFilter = Annotated[bool, Query(description="Only stock below the limit `PRODU
 
 @router.get("/stock", responses=raises(InvalidCursor))
 async def list_stock(
-    work: Work, _: Staff, ids: Ids, low: LowFilter = False, cursor: Cursor = None, limit: Limit = 20
+    work: Work[ProductSettings], _: Staff, ids: Ids, low: LowFilter = False, cursor: Cursor = None, limit: Limit = 20
 ) -> Page[StockView]:
     """The stock of products, by product id
 
@@ -35,7 +36,7 @@ async def list_stock(
 
 
 @router.get("/totals")
-async def get_stock_totals(work: Work, _: Staff) -> StockTotals:
+async def get_stock_totals(work: Work[ProductSettings], _: Staff) -> StockTotals:
     """The stock of all products together
 
     Reads the whole table: it serves audits, not dashboards.
@@ -44,7 +45,7 @@ async def get_stock_totals(work: Work, _: Staff) -> StockTotals:
 
 
 @router.put("/stock/{product_id}", responses=raises(ProductNotFound, StockIsReserved))
-async def set_stock(product_id: UUID, body: SetStock, work: Work, _: Staff) -> StockView:
+async def set_stock(product_id: UUID, body: SetStock, work: Work[ProductSettings], _: Staff) -> StockView:
     """Set the number of pieces on hand
 
     The number replaces the one before, reserved pieces included. It cannot be below what is reserved for orders.
@@ -57,7 +58,7 @@ async def set_stock(product_id: UUID, body: SetStock, work: Work, _: Staff) -> S
     return _stock_view(found)
 
 
-async def lock_stock(id: UUID, work: Work) -> Stock:
+async def lock_stock(id: UUID, work: Work[ProductSettings]) -> Stock:
     for found in await work.lock(Stock, product_id=[id]):
         return found
     raise ProductNotFound()

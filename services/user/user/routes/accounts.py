@@ -9,16 +9,15 @@ from chassis.database import new_id
 from chassis.web import Caller, Operator, Router, ServiceCaller, Work, raises
 from contracts.notification import Notify, Template
 from contracts.user import AccountView, AddAddress, AddressView, ContactView, RegisterAccount, Role, UserRegistered
+from contracts.user_api import AccountNotFound, AddressNotFound, EmailTaken, SignInOverloaded
 from user import passwords, queries
-from user.errors import AccountNotFound, AddressNotFound, EmailTaken, SignInOverloaded
 from user.models import Account, Address
-from user.routes.responses import raises_with_retry
 
 router = Router(tags=["Account"])
 EmailPath = Annotated[str, Path(description="The mail address of the account.", examples=["ada@example.org"])]
 
 
-@router.post("/accounts", status_code=201, responses=raises_with_retry(EmailTaken, SignInOverloaded))
+@router.post("/accounts", status_code=201, responses=raises(EmailTaken, SignInOverloaded))
 async def register_account(body: RegisterAccount, work: Work) -> AccountView:
     """Open an account
 

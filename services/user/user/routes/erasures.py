@@ -2,28 +2,18 @@
 
 from uuid import UUID
 
-from fastapi import Response
-
-from chassis.errors import Conflict, Problem
-from chassis.web import Caller, Limit, Operator, Router, Work, raises, response_to
+from chassis.web import Caller, Limit, Operator, Router, Work, raises
+from contracts import user_api
 from contracts.user import EraseAccount, ErasureView
+from contracts.user_api import ErasureNotFound, HasOtherRoles
 from user import erasures, login_throttle, queries
-from user.errors import (
-    AccountNotFound,
-    ErasureNotFound,
-    HasOtherRoles,
-    SignInOverloaded,
-    TooManyWrongPasswords,
-    WrongPassword,
-)
-from user.routes.responses import raises_with_retry
+from user.config import UserSettings
 
 router = Router(tags=["Erasure"])
-REFUSALS = (AccountNotFound, HasOtherRoles, Conflict, WrongPassword, TooManyWrongPasswords, SignInOverloaded)
 
 
-@router.post("/me/erasure", status_code=202, response_model=ErasureView, responses=raises_with_retry(*REFUSALS))
-async def erase_account(body: EraseAccount, work: Work, caller: Caller) -> ErasureView | Response:
+@router.post("/me/erasure", status_code=202, responses=raises(*user_api.erase_account.problems))
+async def erase_account(body: EraseAccount, work: Work[UserSettings], caller: Caller) -> ErasureView:
     """Erase the caller's account and personal data
 
     This cannot be undone. The account is removed at once, and every other service removes what it holds and reports
@@ -34,8 +24,6 @@ async def erase_account(body: EraseAccount, work: Work, caller: Caller) -> Erasu
     if (earlier := await queries.erasure_of_user(work, caller.id)) is not None:
         return erasures.erasure_view(earlier)
     account = await login_throttle.verify_password(caller.id, body.password, work)
-    if isinstance(account, Problem):
-        return response_to(account)
     if {*account.roles} - {"customer"}:
         raise HasOtherRoles()
     return erasures.erasure_view(await erasures.erase_account(account, work))

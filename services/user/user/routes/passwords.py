@@ -4,44 +4,34 @@ from uuid import UUID
 
 from fastapi import Response
 
-from chassis.errors import Conflict, Problem
-from chassis.web import Caller, Router, ServiceCaller, Work, raises, response_to
+from chassis.web import Caller, Router, ServiceCaller, Work, raises, response_header
+from contracts import user_api
 from contracts.user import ChangePassword, RequestPasswordReset, ResetPassword, ResetSecretView, TokensView
+from contracts.user_api import PasswordResetNotFound
 from user import login_throttle, passwords, queries, resets, tokens
-from user.errors import (
-    AccountNotFound,
-    PasswordResetNotFound,
-    ResetSecretRefused,
-    SignInOverloaded,
-    TooManyWrongPasswords,
-    WrongPassword,
-)
-from user.routes.responses import cache_control, raises_with_retry
+from user.config import UserSettings
 
 router = Router(tags=["Password"])
-NO_STORE = cache_control("no-store")
-REFUSALS = (AccountNotFound, Conflict, WrongPassword, TooManyWrongPasswords, SignInOverloaded)
+NO_STORE = response_header("Cache-Control", "`no-store`")
 
 
-@router.put("/me/password", response_model=TokensView, responses=NO_STORE | raises_with_retry(*REFUSALS))
+@router.put("/me/password", responses=NO_STORE | raises(*user_api.change_password.problems))
 async def change_password(
-    body: ChangePassword, work: Work, caller: Caller, response: Response
-) -> TokensView | Response:
+    body: ChangePassword, work: Work[UserSettings], caller: Caller, response: Response
+) -> TokensView:
     """Change the caller's password
 
     Every session ends, and the answer starts a new one. Access tokens stay valid until they expire.
     """
     password_hash = await passwords.hash_password(body.new_password)
     account = await login_throttle.verify_password(caller.id, body.password, work)
-    if isinstance(account, Problem):
-        return response_to(account)
     await resets.change_password(account, password_hash, work)
     response.headers["cache-control"] = "no-store"
     return await tokens.start_session(account, work)
 
 
 @router.post("/password-resets", status_code=202)
-async def request_password_reset(body: RequestPasswordReset, work: Work) -> None:
+async def request_password_reset(body: RequestPasswordReset, work: Work[UserSettings]) -> None:
     """Request a mail to reset a password
 
     The answer is the same whether the address has an account or not. An account gets three mails an hour at most.
@@ -51,7 +41,9 @@ async def request_password_reset(body: RequestPasswordReset, work: Work) -> None
 
 
 @router.get("/password-resets/{reset_id}/secret", responses=NO_STORE | raises(PasswordResetNotFound))
-async def get_reset_secret(reset_id: UUID, work: Work, _: ServiceCaller, response: Response) -> ResetSecretView:
+async def get_reset_secret(
+    reset_id: UUID, work: Work[UserSettings], _: ServiceCaller, response: Response
+) -> ResetSecretView:
     """The secret of a password reset
 
     For the service that writes the mail, and for nothing else. A reset that was used or has expired is not found, so
@@ -63,8 +55,8 @@ async def get_reset_secret(reset_id: UUID, work: Work, _: ServiceCaller, respons
     return ResetSecretView(secret=resets.secret_of_reset(reset_id, work.settings))
 
 
-@router.post("/password-resets/uses", responses=NO_STORE | raises_with_retry(ResetSecretRefused, SignInOverloaded))
-async def reset_password(body: ResetPassword, work: Work, response: Response) -> TokensView:
+@router.post("/password-resets/uses", responses=NO_STORE | raises(*user_api.reset_password.problems))
+async def reset_password(body: ResetPassword, work: Work[UserSettings], response: Response) -> TokensView:
     """Set a new password with the secret from a mail
 
     Every session ends, and the answer starts a new one. The login throttle ends too: a user who was

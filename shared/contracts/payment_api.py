@@ -1,4 +1,4 @@
-"""The problems that payment's routes raise."""
+"""What the payment service serves over HTTP: its problems."""
 
 from chassis.errors import Problem
 

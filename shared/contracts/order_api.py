@@ -1,6 +1,20 @@
-"""The problems that order's routes raise."""
+"""What the order service serves over HTTP: its problems, and the operations that other services call."""
 
 from chassis.errors import Problem
+from chassis.web import Page
+from contracts.order import (
+    CartView,
+    ExportedOrder,
+    OrderView,
+    PlaceOrder,
+    PutCartLine,
+    QuoteView,
+    RefundView,
+    RequestQuote,
+    ReturnGoods,
+    StepView,
+    api,
+)
 
 
 class OrderNotFound(Problem):
@@ -91,3 +105,26 @@ class NothingToWriteOff(Problem):
     """`write_off` was set for an order whose capture was not refused. Resume the order without it."""
 
     status, code, detail = 409, "nothing_to_write_off", "Only money that could not be captured can be written off."
+
+
+get_cart = api.get("/cart", CartView)
+put_cart_line = api.put("/cart/lines/{product_id}", CartView, body=PutCartLine, raises=(ProductNotFound, CartFull))
+delete_cart_line = api.delete("/cart/lines/{product_id}", CartView)
+request_quote = api.post("/quotes", QuoteView, body=RequestQuote, raises=(CartEmpty, ProductNotFound, AddressNotFound))
+check_out_cart = api.post(
+    "/checkouts",
+    OrderView,
+    body=PlaceOrder,
+    raises=(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, AddressNotFound),
+)
+get_order = api.get("/orders/{order_id}", OrderView, raises=(OrderNotFound,))
+get_order_history = api.get("/orders/{order_id}/history", list[StepView], raises=(OrderNotFound,))
+cancel_order = api.post("/orders/{order_id}/cancellation", OrderView, raises=(OrderNotFound, OrderAlreadyShipped))
+list_refunds = api.get("/orders/{order_id}/refunds", list[RefundView], raises=(OrderNotFound,))
+return_goods = api.post(
+    "/orders/{order_id}/returns",
+    RefundView,
+    body=ReturnGoods,
+    raises=(OrderNotFound, OrderNotDelivered, ReturnTooLate, ReturnExceedsOrder),
+)
+export_orders = api.get("/exports/orders", Page[ExportedOrder], query=("cursor", "limit"))

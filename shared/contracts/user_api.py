@@ -1,6 +1,24 @@
-"""The problems that the user service answers: accounts, passwords, tokens, addresses, erasures."""
+"""What the user service serves over HTTP: its problems, and the operations that other services call."""
 
 from chassis.errors import Problem
+from contracts.user import (
+    AccountView,
+    AddAddress,
+    AddressView,
+    ChangePassword,
+    ContactView,
+    EraseAccount,
+    ErasureView,
+    RefreshTokens,
+    RegisterAccount,
+    RequestPasswordReset,
+    ResetPassword,
+    ResetSecretView,
+    RevokeToken,
+    SignIn,
+    TokensView,
+    api,
+)
 
 
 class AccountNotFound(Problem):
@@ -24,12 +42,14 @@ class EmailTaken(Problem):
 class WrongCredentials(Problem):
     """The mail address is unknown or the password is wrong; the answer does not tell which. The user tries again."""
 
+    commits = True
     status, code, detail = 401, "wrong_credentials", "The mail address or the password is wrong."
 
 
 class WrongPassword(Problem):
     """A signed-in user confirmed a change with a wrong password. The client asks for the password again."""
 
+    commits = True
     status, code, detail = 422, "wrong_password", "This is not the password of the account."
 
 
@@ -39,6 +59,7 @@ class TooManyWrongPasswords(Problem):
     A password reset by mail ends the throttle at once. Sessions that exist go on.
     """
 
+    commits = True
     status, code = 429, "too_many_wrong_passwords"
     detail = "Too many wrong passwords for this mail address: wait, or reset the password by mail."
 
@@ -52,6 +73,7 @@ class SignInOverloaded(Problem):
 class RefreshTokenRefused(Problem):
     """The refresh token is unknown, has expired or was used; a second use ends the session. The user signs in again."""
 
+    commits = True
     status, code, detail = 401, "refresh_token_refused", "The refresh token is unknown, expired or used; sign in again."
 
 
@@ -77,3 +99,29 @@ class ErasureNotFound(Problem):
     """There is no erasure with this id, or its report was kept long enough. Nothing is left to do."""
 
     status, code, detail = 404, "erasure_not_found", "There is no erasure with this id."
+
+
+# Of every operation that a signed-in user confirms with the password.
+PASSWORD_CONFIRMATION = (AccountNotFound, WrongPassword, TooManyWrongPasswords, SignInOverloaded)
+
+register_account = api.post("/accounts", AccountView, body=RegisterAccount, raises=(EmailTaken, SignInOverloaded))
+get_contact = api.get("/accounts/{account_id}/contact", ContactView, raises=(AccountNotFound,))
+get_own_account = api.get("/me", AccountView, raises=(AccountNotFound,))
+list_own_addresses = api.get("/me/addresses", list[AddressView])
+add_address = api.post("/me/addresses", AddressView, body=AddAddress, raises=(AccountNotFound,))
+get_address = api.get("/addresses/{address_id}", AddressView, query=("customer_id",), raises=(AddressNotFound,))
+issue_tokens = api.post(
+    "/tokens",
+    TokensView,
+    body=SignIn | RefreshTokens,
+    raises=(WrongCredentials, RefreshTokenRefused, TooManyWrongPasswords, SignInOverloaded),
+)
+revoke_token = api.post("/tokens/revocation", body=RevokeToken)
+change_password = api.put("/me/password", TokensView, body=ChangePassword, raises=PASSWORD_CONFIRMATION)
+request_password_reset = api.post("/password-resets", body=RequestPasswordReset)
+get_reset_secret = api.get("/password-resets/{reset_id}/secret", ResetSecretView, raises=(PasswordResetNotFound,))
+reset_password = api.post(
+    "/password-resets/uses", TokensView, body=ResetPassword, raises=(ResetSecretRefused, SignInOverloaded)
+)
+erase_account = api.post("/me/erasure", ErasureView, body=EraseAccount, raises=(HasOtherRoles, *PASSWORD_CONFIRMATION))
+get_erasure = api.get("/erasures/{erasure_id}", ErasureView, raises=(ErasureNotFound,))
