@@ -78,9 +78,9 @@ def _cancel(shipment: Shipment, work: UnitOfWork) -> None:
     elif shipment.state in DEPARTED:
         work.send(_dispatched(shipment))
     elif shipment.state == ShipmentState.CREATING:
-        shipment.cancel_pending, shipment.cause = True, work.causation()
+        shipment.cancel_pending, shipment.causation = True, work.causation()
     elif shipment.state == ShipmentState.ACCEPTED:
-        shipment.state, shipment.cause = ShipmentState.CANCELLING, work.causation()
+        shipment.state, shipment.causation = ShipmentState.CANCELLING, work.causation()
         shipment.tries, shipment.due_at = 0, work.now
 
 
