@@ -38,7 +38,7 @@ ILLEGAL_IMPORTS = [
     (CHASSIS, "shared/chassis/errors.py", "chassis.work"),
     (CHASSIS, "shared/chassis/outbox.py", "chassis.consumer"),
     (PORT, "shared/chassis/messaging/memory.py", "chassis.messaging.kafka"),
-    (STRANGER, "infra/outside/planted.py", "contracts.order"),
+    (STRANGER, "infra/simulators/planted.py", "contracts.order"),
 ]
 ILLEGAL_LINES = [
     ("rules.py", "services/order/order/planted.py", "work.commit()", "only the unit of work commits"),

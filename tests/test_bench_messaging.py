@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.clients import Record
 from loadtests.messaging import measure
-from loadtests.messaging.by_hand import ByHand
+from loadtests.messaging.hand_written import ByHand
 from loadtests.messaging.measure import Bench, Failed
 from loadtests.messaging.service import seen
 from local.postgres import Postgres

@@ -10,7 +10,7 @@ from chassis.config import Settings
 from chassis.messaging.message import Command, Event, Message
 from tools.compatibility import Schema
 from tools.contracts import Untitled, contracts
-from tools.map import by_layer, ends, messages, owner_of
+from tools.system_map import by_layer, ends, messages, owner_of
 
 Json = dict[str, Any]
 

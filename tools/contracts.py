@@ -23,7 +23,7 @@ from chassis.messaging.message import Command, Event, Message
 from chassis.service import installed
 from tools.compatibility import Schema, breaks
 from tools.consumers import unserved
-from tools.map import messages, owner_of
+from tools.system_map import messages, owner_of
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path("shared/contracts/schemas")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aggregator.openapi import document as openapi
 from tools import contracts, pages
-from tools import map as chart
+from tools import system_map as chart
 from tools.asyncapi import document as asyncapi
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from typing import Any
 
 from chassis.messaging.message import Message
 from chassis.service import installed
-from tools import map as chart
+from tools import system_map as chart
 from tools.asyncapi import example, topics
 from tools.compatibility import Schema
 from tools.consumers import reads

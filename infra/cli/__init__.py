@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from local.trouble import Trouble
+from local.errors import Trouble
 
 
 class Commands(TyperGroup):

@@ -9,7 +9,7 @@ import httpx
 from chassis.auth import service_token
 from chassis.service import installed_names
 from local import state
-from local.trouble import Trouble
+from local.errors import Trouble
 
 
 def running_system() -> state.Running:

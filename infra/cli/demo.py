@@ -15,7 +15,7 @@ from chassis.messaging.message import Message
 from cli._system import Gateway, internal, public
 from cli.seed import seed
 from contracts import order, payment, product, shipping
-from local.trouble import Trouble
+from local.errors import Trouble
 
 app = typer.Typer()
 console = Console()

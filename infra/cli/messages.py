@@ -17,7 +17,7 @@ import contracts
 from chassis.messaging.message import Message
 from cli._system import Services
 from cli._trace import lines, trace_of
-from local.trouble import Trouble
+from local.errors import Trouble
 
 app = typer.Typer(
     name="messages", help="Watch messages, and trace those of an order across the services.", no_args_is_help=True

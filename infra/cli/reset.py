@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 
 from local import state
+from local.errors import Trouble
 from local.postgres import Postgres
-from local.trouble import Trouble
 
 app = typer.Typer()
 

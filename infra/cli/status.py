@@ -9,8 +9,8 @@ from rich.console import Console
 
 from local import state
 from local.display import megabytes, table
+from local.errors import Trouble
 from local.supervisor import memory_of
-from local.trouble import Trouble
 
 app = typer.Typer()
 

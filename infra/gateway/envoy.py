@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from gateway import filters
-from gateway.declared import Operation, Part, declared
+from gateway.exposed import Operation, Part, declared
 from gateway.filters import Json, Limits, http_filter, operation_match, typed
 
 EXPERIENCE, PUBLIC_PREFIX = "aggregator", "/api/v1/"

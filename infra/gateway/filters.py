@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from chassis.auth import SERVICE_ISSUER
-from gateway.declared import Operation
+from gateway.exposed import Operation
 
 Json = dict[str, Any]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from local.errors import Trouble
 from local.package import package_folder
 from local.server import Server
-from local.trouble import Trouble
 
 
 @dataclass

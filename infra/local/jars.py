@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from local import NAME
-from local.trouble import Trouble
+from local.errors import Trouble
 
 CACHE = user_cache_path(NAME)
 _REPOSITORY = CACHE / "jars"

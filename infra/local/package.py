@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from local.trouble import Trouble
+from local.errors import Trouble
 
 
 def package_folder(name: str) -> Path:

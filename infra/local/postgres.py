@@ -21,10 +21,10 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from local import NAME
-from local.child import as_user, server_user
+from local.errors import Trouble
 from local.package import package_folder
+from local.process import as_user, server_user
 from local.server import Server
-from local.trouble import Trouble
 
 _ELSEWHERE = Path("/var/lib") / NAME  # for root's checkouts that the server's user cannot reach
 _SETTINGS = {

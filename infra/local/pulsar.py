@@ -2,7 +2,7 @@
 
     with Pulsar.temporary() as server: pulsar.Client(server.url)
 
-A start from nothing takes about 6 s, one with a recording of an earlier start (`local.recording`) about 4 s.
+A start from nothing takes about 6 s, one with a recording of an earlier start (`local.aot_cache`) about 4 s.
 """
 
 from dataclasses import dataclass, field

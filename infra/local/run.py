@@ -14,14 +14,14 @@ import psutil
 from rich.console import Console
 
 from local import state
-from local.child import birth
 from local.display import Display, megabytes, table
+from local.errors import Trouble
 from local.jars import fetched
 from local.java import JavaServer
+from local.process import birth
 from local.server import is_free
-from local.shop import Listeners, Shop
 from local.supervisor import Child, Supervisor, memory_of
-from local.trouble import Trouble
+from local.system import Listeners, Shop
 
 _FREE_BYTES = 500_000_000  # what a first run writes: data folders, and a broker's jars with the recording of its start
 _OFFER = "Without Kafka or Pulsar the whole shop runs in one process: BROKER=memory make run"
@@ -158,7 +158,7 @@ class Run:
     def _record_start(self) -> list[subprocess.Popen[bytes]]:
         """Beside the first run, so that the next one starts faster."""
         new = [server.name for server in _in_java(self._shop) if not server.recording().exists()]
-        return [self._helper("recording", ["local.recording", name]) for name in new]
+        return [self._helper("recording", ["local.aot_cache", name]) for name in new]
 
     def _helper(self, name: str, module: list[str]) -> "subprocess.Popen[bytes]":
         """A short-lived program beside the run, with its words in a log."""

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from local import NAME
-from local.child import birth
-from local.trouble import Trouble
+from local.errors import Trouble
+from local.process import birth
 
 _EXPLANATIONS = {
     "No space left on device": "the disk is full: free some space and start again",

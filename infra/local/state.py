@@ -18,8 +18,8 @@ from typing import IO, Any
 import psutil
 
 from local import NAME
+from local.errors import Trouble
 from local.server import free_port, is_free
-from local.trouble import Trouble
 
 
 @dataclass

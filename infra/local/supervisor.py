@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
-from local.child import birth
+from local.errors import Trouble
+from local.process import birth
 from local.server import Server, tail
 from local.state import ChildState
-from local.trouble import Trouble
 
 STOP_SECONDS = 9.5  # for all; what is left then is killed
 GIVE_UP_AFTER = 3  # ends in a row of a child that was never ready

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from outside.server import Outside
+from simulators.server import Outside
 
-from .test_outside import SECRET, Receiver, eventually, key, to_address
+from .test_simulators import SECRET, Receiver, eventually, key, to_address
 
 LOST = ["dispatched", "lost"]
 DELIVERED = ["dispatched", "delivered"]

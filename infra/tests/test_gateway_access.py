@@ -131,7 +131,7 @@ def test_tokens_are_taken_as_soon_as_the_user_service_is_there(tmp_path: Path) -
 
 
 def test_the_installed_services_make_a_configuration_that_envoy_accepts(tmp_path: Path) -> None:
-    parts, ports = gateway.declared(), new_ports()
+    parts, ports = gateway.exposed(), new_ports()
     upstreams = {
         part.name: f"http://127.0.0.1:{number},http://{part.name}:80" for number, part in enumerate(parts, 9000)
     }

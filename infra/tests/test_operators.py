@@ -21,7 +21,7 @@ from chassis.tables import new_id
 from chassis.testing import SERVICE_KEY, Launch, Launched
 from cli import _system, app
 from contracts.product import Line, ReserveStock, RestockItems, StockRejected
-from gateway.declared import openapi
+from gateway.exposed import openapi
 from local import state
 from local.envoy import Envoy
 from local.server import free_port

@@ -17,10 +17,10 @@ import pytest
 from httpx import AsyncClient
 from standardwebhooks import Webhook
 
-from outside import world
-from outside.mood import MOODS, Mood
-from outside.server import Outside
-from outside.world import Answer, Settings, TheWorld
+from simulators import simulation
+from simulators.faults import MOODS, Mood
+from simulators.server import Outside
+from simulators.simulation import Answer, Settings, TheWorld
 
 SECRET = b64encode(b"a secret of both sides").decode()
 
@@ -266,7 +266,7 @@ async def test_old_answers_are_forgotten_after_a_day(tmp_path: Path, monkeypatch
 async def test_a_memory_of_before_is_taken_over(tmp_path: Path) -> None:
     path = str(tmp_path / "world.sqlite")
     old = sqlite3.connect(path)
-    old.executescript(world._VERSIONS[0])
+    old.executescript(simulation._VERSIONS[0])
     old.execute("INSERT INTO payments VALUES ('pay_1', 'r', 500, 'EUR', 'tok_visa', 'captured', NULL)")
     old.execute("INSERT INTO requests VALUES ('key', 'capture', 1, 200, '{}')")
     old.commit()

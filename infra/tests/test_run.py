@@ -20,9 +20,9 @@ import pytest
 from rich.console import Console
 
 from local import run, state
+from local.errors import Trouble
 from local.server import free_port
-from local.shop import Shop
-from local.trouble import Trouble
+from local.system import Shop
 
 
 @pytest.fixture

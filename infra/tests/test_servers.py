@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from local import jars
 from local.envoy import Envoy
+from local.errors import Trouble
 from local.jars import Jar, fetched, locked_jars
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.server import ask, free_port
-from local.trouble import Trouble
 from local.valkey import Valkey
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from local.errors import Trouble
 from local.server import Server, free_port
 from local.supervisor import Supervisor
-from local.trouble import Trouble
 from local.valkey import Valkey
 
 

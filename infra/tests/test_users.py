@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 import gateway
 from chassis.testing import SERVICE_KEY, Launch
 from cli import app
-from gateway.declared import openapi
+from gateway.exposed import openapi
 from local import state
 from local.envoy import Envoy
 from local.server import free_port

@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.clients import CLIENTS
-from loadtests.messaging.by_hand import ByHand, Raw
+from loadtests.messaging.hand_written import ByHand, Raw
 from loadtests.messaging.measure import Bench, Failed, Measured
 from loadtests.messaging.paths import Chassis
 from loadtests.messaging.service import BODY_BYTES
+from local.errors import Trouble
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.pulsar import Pulsar
 from local.server import free_port
-from local.trouble import Trouble
 
 WAYS = {"chassis": Chassis, "by hand": ByHand, "client": Raw}
 LATENCY_MESSAGES = 200

@@ -14,7 +14,7 @@ from chassis.migrate import migrate
 from chassis.outbox import BATCH
 from loadtests.clients import AT_ONCE
 from loadtests.load import at_once
-from loadtests.messaging.by_hand import WRITERS
+from loadtests.messaging.hand_written import WRITERS
 from loadtests.messaging.paths import Chassis, Path, Place
 from loadtests.messaging.service import BODY_BYTES, Handed, seen, service
 from loadtests.meter import Meter, Seconds, spent

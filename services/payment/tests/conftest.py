@@ -8,8 +8,8 @@ import pytest
 
 from chassis.tasks import Tasks
 from chassis.testing import Launch, Launched
-from outside.server import Outside
 from payment.main import service
+from simulators.server import Outside
 
 from .money import settings
 

@@ -16,9 +16,9 @@ from chassis.messaging.message import Message
 from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
-from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment, PaymentState
 from payment.queries import books_of_orders
+from simulators.server import Outside
 
 CENTS, PART = 1_000, 300
 SECRET = b64encode(b"shared with the provider").decode()

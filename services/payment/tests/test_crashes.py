@@ -19,9 +19,9 @@ from chassis.subscriptions import load
 from chassis.tables import new_id
 from chassis.tasks import Tasks
 from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
-from outside.server import Outside
 from payment.main import service
 from payment.models import Payment
+from simulators.server import Outside
 
 from .dying import POINTS
 from .money import CENTS, check_money, command, listed, send, settings

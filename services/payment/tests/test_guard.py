@@ -15,9 +15,9 @@ from chassis.tables import new_id
 from chassis.tasks import Tasks
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
-from outside.server import Outside
 from payment.main import service
 from payment.models import Attempt
+from simulators.server import Outside
 
 from .money import check_money, command, send, settings
 

@@ -22,9 +22,9 @@ from contracts.payment import (
     PaymentRefundRefused,
     PaymentVoided,
 )
-from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment
 from payment.provider import ask
+from simulators.server import Outside
 
 from .money import CENTS, PART, answers, at_the_provider, check_money, command, eventually_held, pay, send, states
 

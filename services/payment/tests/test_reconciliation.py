@@ -10,9 +10,9 @@ import pytest
 from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.payment import PaymentAuthorized
-from outside.server import Outside
 from payment.models import Account, Balance, Discrepancy, Entry, Payment, Reconciliation
 from payment.tasks import close_books, reconcile
+from simulators.server import Outside
 
 from .money import CENTS, PART, command, listed, pay, put_off, send
 

@@ -15,8 +15,8 @@ from joserfc.jwk import KeySet, OctKey
 
 from chassis.tables import new_id
 from chassis.testing import ISSUER_KEY, SERVICE_KEY, Launch, Launched
-from outside.server import Outside
 from shipping.main import service
+from simulators.server import Outside
 
 SECRET = b64encode(b"shared with the carrier").decode()
 

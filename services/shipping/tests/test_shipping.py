@@ -21,11 +21,11 @@ from contracts.shipping import (
     ShipmentRejected,
 )
 from contracts.user import AddressView
-from outside.server import Outside
 from shipping import handlers
 from shipping.carrier import ask
 from shipping.config import ShippingSettings
 from shipping.models import Shipment, ShipmentState
+from simulators.server import Outside
 
 from .conftest import Users
 from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, hear, send

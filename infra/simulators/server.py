@@ -10,13 +10,15 @@ from local.server import Server, ask
 @dataclass
 class Outside(Server):
     name: str = "outside"
-    settings: dict[str, str] = field(default_factory=dict)  # the environment variables of `outside.world.Settings`
+    settings: dict[str, str] = field(
+        default_factory=dict
+    )  # environment variables: see `simulation.Settings`
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def argv(self) -> list[str]:
-        return [sys.executable, "-m", "outside"]
+        return [sys.executable, "-m", "simulators"]
 
     def environment(self) -> dict[str, str]:
         state = str(self.folder / "outside.sqlite")

@@ -10,9 +10,9 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from outside.mood import Card
-from outside.webhooks import tell
-from outside.world import Answer, Key, Moody, TheWorld, World, reply
+from simulators.faults import Card
+from simulators.simulation import Answer, Key, Moody, TheWorld, World, reply
+from simulators.webhooks import tell
 
 router = APIRouter(prefix="/payments", route_class=Moody)
 books = APIRouter()

@@ -11,15 +11,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from local.envoy import Envoy
+from local.errors import Trouble
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.program import Program
 from local.pulsar import Pulsar
 from local.server import Server
 from local.state import Kept, write_private
-from local.trouble import Trouble
 from local.valkey import Valkey
-from outside.server import Outside
+from simulators.server import Outside
 
 
 @dataclass(frozen=True)

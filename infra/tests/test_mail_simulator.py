@@ -10,7 +10,7 @@ import pytest
 from aiosmtplib import SMTP, SMTPDataError, SMTPRecipientsRefused
 
 from local.server import free_port
-from outside.server import Outside
+from simulators.server import Outside
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Records a start of Kafka or Pulsar, so that later ones are faster: `python -m local.recording kafka`.
+"""Records a start of Kafka or Pulsar, so that later ones are faster: `python -m local.aot_cache kafka`.
 
 A throw-away server of lowest priority takes and gives messages while the Java runtime notes what it loads; the notes
 become the file that `local.java` looks for. Half a minute of one core, once per user, beside the first run.
@@ -15,12 +15,12 @@ from chassis.messaging.broker import Broker
 from chassis.messaging.kafka import KafkaBroker
 from chassis.messaging.message import Envelope
 from chassis.messaging.pulsar import PulsarBroker
+from local.errors import Trouble
 from local.jars import CACHE, exclusive
 from local.java import JavaServer
 from local.kafka import Kafka
 from local.pulsar import Pulsar
 from local.server import free_port
-from local.trouble import Trouble
 
 
 def record(kind: type[JavaServer]) -> None:

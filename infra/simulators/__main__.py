@@ -1,4 +1,4 @@
-"""`python -m outside`: provider and carrier on OUTSIDE_PORT, a mail server on OUTSIDE_MAIL_PORT if one is given.
+"""`python -m simulators`: provider and carrier on OUTSIDE_PORT, a mail server on OUTSIDE_MAIL_PORT if one is given.
 
 Their memory is in OUTSIDE_STATE (a sqlite file). The environment may also give the fields of `Settings`, in capitals.
 """
@@ -15,8 +15,8 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from pydantic import ValidationError
 
-from outside import carrier, mail, provider, webhooks
-from outside.world import Settings, TheWorld, World
+from simulators import carrier, mail, provider, webhooks
+from simulators.simulation import Settings, TheWorld, World
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 from standardwebhooks import Webhook
 
-from outside.world import Recipient, TheWorld
+from simulators.simulation import Recipient, TheWorld
 
 _MOST_SECONDS = 60
 _AT_ONCE = 20  # more of them wait longer for a connection than they wait for an answer, and none gets through

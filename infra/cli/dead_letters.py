@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from cli._system import Services, internal, known
-from local.trouble import Trouble
+from local.errors import Trouble
 
 app = typer.Typer(name="parked", help="Show, replay and drop messages that could not be handled.", no_args_is_help=True)
 

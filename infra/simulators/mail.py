@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import APIRouter
 
-from outside.world import TheWorld, World
+from simulators.simulation import TheWorld, World
 
 router = APIRouter()
 

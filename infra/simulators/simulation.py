@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, model_validator
 
-from outside.mood import Card, Mood, Named, Road, Trouble
+from simulators.faults import Card, Mood, Named, Road, Trouble
 
 _PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
 # Run once each, in this order: a file keeps the number of those it has seen in its user_version.

@@ -12,9 +12,9 @@ from uuid import uuid4
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from outside.mood import Road
-from outside.webhooks import tell
-from outside.world import Answer, Key, Moody, TheWorld, World, reply
+from simulators.faults import Road
+from simulators.simulation import Answer, Key, Moody, TheWorld, World, reply
+from simulators.webhooks import tell
 
 router = APIRouter(prefix="/shipments", route_class=Moody)
 NOT_SERVED = "XX"  # a country

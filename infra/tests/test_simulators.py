@@ -15,7 +15,7 @@ import pytest
 from httpx import AsyncClient
 from standardwebhooks import Webhook
 
-from outside.server import Outside
+from simulators.server import Outside
 
 SECRET = b64encode(b"a secret of both sides").decode()
 
