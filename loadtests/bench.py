@@ -23,7 +23,7 @@ from rich.console import Console
 
 from loadtests import floor, profile
 from loadtests.audit import audit, so_far
-from loadtests.load import Kill, Load, at_once
+from loadtests.load import Load, ProcessKill, at_once
 from loadtests.meter import Meter, spent
 from loadtests.report import Report, show
 from loadtests.shop import Customer, Shop, open_shop
@@ -35,7 +35,7 @@ LEAST_FLOOR_ORDERS = 1000  # fewer take a second of CPU together, in which every
 SUPERVISOR, LOAD = "supervisor", "load generator"
 NO_DELAY = {"DISPATCH_SECONDS": "0", "DELIVER_SECONDS": "0"}
 
-Outside = Literal["kind", "cruel"]
+Faults = Literal["kind", "cruel"]
 Broker = Literal["kafka", "pulsar"]
 T = TypeVar("T")
 
@@ -46,10 +46,11 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def main(
     orders: Annotated[int, typer.Option(min=1, help="How many are measured.")] = 400,
     concurrency: Annotated[int, typer.Option(min=1, help="How many are placed at once.")] = 32,
-    outside: Annotated[Outside, typer.Option(help="How provider and carrier behave.")] = "kind",
+    outside: Annotated[Faults, typer.Option(help="How provider and carrier behave.")] = "kind",
     broker: Annotated[Broker, typer.Option(help="Which broker carries the messages, of shop and floor.")] = "kafka",
     kill_broker: Annotated[
-        bool, typer.Option("--kill-broker", help="Kill -9 the broker after a third of the orders; no floor then.")
+        bool,
+        typer.Option("--kill-broker", help="ProcessKill -9 the broker after a third of the orders; no floor then."),
     ] = False,
     folder: Annotated[Path | None, typer.Option(help="Where the shop lives and stays; else it is thrown away.")] = None,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where the services spend their time.")] = False,
@@ -59,7 +60,9 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     try:
         with open_shop(NO_DELAY | {"BROKER": broker}, folder, PRODUCTS) as shop:
-            plan = Plan(orders, concurrency, outside, broker, kill_broker, with_floor and not kill_broker, profiled)
+            plan = BenchPlan(
+                orders, concurrency, outside, broker, kill_broker, with_floor and not kill_broker, profiled
+            )
             report = asyncio.run(bench(shop, plan))
     except (AssertionError, floor.FloorFailed) as error:
         console.print(f"[bold red]not in balance[/]: {error}")
@@ -73,19 +76,19 @@ def main(
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """What is to be measured."""
 
     orders: int
     concurrency: int
-    outside: Outside
+    outside: Faults
     broker: Broker
     kill_broker: bool
     with_floor: bool
     profiled: bool
 
 
-async def bench(shop: Shop, plan: Plan) -> Report:
+async def bench(shop: Shop, plan: BenchPlan) -> Report:
     """Measure a shop and audit it; raises AssertionError or FloorFailed when something was lost or doubled."""
     orders, concurrency = plan.orders, plan.concurrency
     least = await _floor(shop, plan) if plan.with_floor else None
@@ -98,8 +101,8 @@ async def bench(shop: Shop, plan: Plan) -> Report:
         load = Load(shop, await at_once(concurrency, entering), concurrency, await _products(shop))
         await load.fill_carts(load.customers)
         warm_up = await load.place(load.customers)
-        measured = Measured(_meter(shop, plan), profile.Sampler(shop, plan.profiled))
-        kill = Kill(load, plan.broker, orders // 3)
+        measured = BenchMeasurement(_meter(shop, plan), profile.Sampler(shop, plan.profiled))
+        kill = ProcessKill(load, plan.broker, orders // 3)
         killing = asyncio.create_task(kill.run()) if plan.kill_broker else None
         for number in range(rounds):
             await measured.round(load, load.customers[: len(range(number, orders, rounds))])
@@ -125,7 +128,7 @@ async def bench(shop: Shop, plan: Plan) -> Report:
 
 
 @dataclass
-class Measured:
+class BenchMeasurement:
     """Sums over the rounds."""
 
     meter: Meter
@@ -150,16 +153,16 @@ class Measured:
         return done
 
 
-async def _floor(shop: Shop, plan: Plan) -> floor.Floor:
+async def _floor(shop: Shop, plan: BenchPlan) -> floor.Floor:
     postgres = Postgres(shop.state / "postgres", int(shop.url("postgres").rpartition(":")[2]))
     pids = {name: shop.pid(name) for name in ("postgres", plan.broker)}
-    servers = floor.Servers(postgres, plan.broker, shop.url(plan.broker), pids)
+    servers = floor.FloorServers(postgres, plan.broker, shop.url(plan.broker), pids)
     measured = await floor.measure(servers, max(plan.orders, LEAST_FLOOR_ORDERS), plan.concurrency)
     await asyncio.to_thread(postgres.flush)  # what it left to be written is not the shop's
     return measured
 
 
-def _meter(shop: Shop, plan: Plan) -> Meter:
+def _meter(shop: Shop, plan: BenchPlan) -> Meter:
     """Every process of the shop by its name. What helps beside a first start has ended by then, or is listed too.
 
     A broker that is to be killed is left out, and so is the supervisor, which inherits what that has spent.

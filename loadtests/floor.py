@@ -49,7 +49,7 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Servers:
+class FloorServers:
     """What the floor runs on. `pids` are the processes of PostgreSQL and the broker by name."""
 
     postgres: Postgres
@@ -58,7 +58,7 @@ class Servers:
     pids: dict[str, int]
 
 
-async def measure(servers: Servers, orders: int, at_once: int, warm_up: int = WARM_UP) -> Floor:
+async def measure(servers: FloorServers, orders: int, at_once: int, warm_up: int = WARM_UP) -> Floor:
     """Take so many orders to their end and check them."""
     async with _floor(servers, at_once) as floor:
         await floor.take(warm_up)
@@ -71,7 +71,7 @@ async def measure(servers: Servers, orders: int, at_once: int, warm_up: int = WA
 
 
 @dataclass
-class _Running:
+class _RunningFloor:
     databases: dict[str, "asyncpg.Connection[Any]"]
     pids: dict[str, int]
     order: Connection
@@ -119,7 +119,7 @@ class _Running:
             ("payment", "SELECT count(*) FROM attempts WHERE outcome IS NOT NULL", (2 * orders,)),
             ("shipping", "SELECT count(*) FROM shipments WHERE state = 'delivered'", (orders,)),
             ("aggregator", "SELECT count(*) FROM orders WHERE status = 'delivered'", (orders,)),
-            *((name, "SELECT count(*) FROM inbox", (count * orders,)) for name, count in HEARD.items()),
+            *((name, "SELECT count(*) FROM inbox", (count * orders,)) for name, count in RECEIVED_PER_ORDER.items()),
         ]:  # fmt: skip
             found = tuple(await self.databases[name].fetchrow(question) or ())
             if found != answer:
@@ -127,11 +127,11 @@ class _Running:
 
 
 # How many messages of an order each hears.
-HEARD = {"order": 6, "product": 2, "payment": 2, "shipping": 1, "aggregator": 5}
+RECEIVED_PER_ORDER = {"order": 6, "product": 2, "payment": 2, "shipping": 1, "aggregator": 5}
 
 
 @asynccontextmanager
-async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
+async def _floor(servers: FloorServers, at_once: int) -> AsyncIterator[_RunningFloor]:
     """The five processes on databases and topics of their own."""
     postgres = servers.postgres
     passwords = {f"floor_{name}": secrets.token_hex(8) for name in NODES}
@@ -153,7 +153,7 @@ async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
             process.start()
         await asyncio.gather(*(asyncio.to_thread(pipes[name][0].recv) for name in NODES))
         pids = {name: process.pid or 0 for name, process in processes.items()}
-        yield _Running(databases, pids, pipes["order"][0], at_once, [], products)
+        yield _RunningFloor(databases, pids, pipes["order"][0], at_once, [], products)
     finally:
         for process in processes.values():
             process.kill()
@@ -163,7 +163,7 @@ async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
             await database.close()
 
 
-async def _create_topics(servers: Servers, prefix: str) -> None:
+async def _create_topics(servers: FloorServers, prefix: str) -> None:
     client = CLIENTS[servers.broker](servers.address)
     try:
         await client.create([prefix + topic for topic in TOPICS])

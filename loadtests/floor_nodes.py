@@ -68,10 +68,10 @@ TOPICS = sorted({topic for node in NODES.values() for topic in node.topics})
 
 def run(name: str, database_url: str, broker: str, address: str, prefix: str, parent: Connection) -> None:
     """The whole life of a process; topics carry the prefix of this floor."""
-    asyncio.run(Running(NODES[name], database_url, prefix).go(name, broker, address, parent))
+    asyncio.run(NodeProcess(NODES[name], database_url, prefix).go(name, broker, address, parent))
 
 
-class Running:
+class NodeProcess:
     def __init__(self, node: Node, database_url: str, prefix: str) -> None:
         self._node, self._url, self._prefix = node, database_url, prefix
         self._written = asyncio.Event()

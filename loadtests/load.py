@@ -61,7 +61,7 @@ class Load:
 
 
 @dataclass
-class Kill:
+class ProcessKill:
     """kill -9 of a child of the shop, once so many more orders are accepted."""
 
     load: Load

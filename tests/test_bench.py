@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from loadtests.floor import Floor, FloorFailed, Servers, measure
+from loadtests.floor import Floor, FloorFailed, FloorServers, measure
 from loadtests.meter import Meter
 from loadtests.shop import Shop
 from local.kafka import Kafka
@@ -139,10 +139,10 @@ async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: 
     await taking
 
 
-def servers(postgres: Postgres, broker: Kafka | Pulsar) -> Servers:
+def servers(postgres: Postgres, broker: Kafka | Pulsar) -> FloorServers:
     address = broker.url if isinstance(broker, Pulsar) else broker.address
     pids = {it.name: it.process.pid for it in (postgres, broker) if it.process}
-    return Servers(postgres, broker.name, address, pids)
+    return FloorServers(postgres, broker.name, address, pids)
 
 
 @pytest.mark.parametrize(("seconds", "valid"), [(0.04, True), (0.11, False)])

@@ -12,10 +12,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from local.errors import Trouble
+from local.errors import CommandError
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
 
@@ -27,15 +27,15 @@ class Commands(TyperGroup):
         return group if module.info.name else group.get_command(ctx, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
-        """Trouble ends any command with its one line and exit code 1."""
+        """CommandError ends any command with its one line and exit code 1."""
         try:
             return super().invoke(ctx)
-        except Trouble as trouble:
+        except CommandError as trouble:
             typer.secho(f"{ctx.info_name}: {trouble}", err=True, fg="red")
             raise typer.Exit(1) from trouble
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()

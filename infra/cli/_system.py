@@ -9,18 +9,18 @@ import httpx
 from chassis.auth import service_token
 from chassis.service import installed_names
 from local import state
-from local.errors import Trouble
+from local.errors import CommandError
 
 
-def running_system() -> state.Running:
+def running_system() -> state.RunningSystem:
     found = state.running()
     if found is None:
-        raise Trouble(f"nothing runs in {state.folder().parent}: start it first")
+        raise CommandError(f"nothing runs in {state.folder().parent}: start it first")
     return found
 
 
-class Gateway:
-    """One listener of the gateway. Whatever it refuses or cannot reach is Trouble, in its own words."""
+class GatewayClient:
+    """One listener of the gateway. Whatever it refuses or cannot reach is CommandError, in its own words."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -31,31 +31,31 @@ class Gateway:
             answer = self._http.request(method, path, **request)
             body: Any = answer.json() if answer.content else None
             if answer.is_error:
-                raise Trouble(f"{body['detail']} ({method} {path})")
+                raise CommandError(f"{body['detail']} ({method} {path})")
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise Trouble(f"{method} {path} gets no answer ({error!r}): is everything ready?") from error
+            raise CommandError(f"{method} {path} gets no answer ({error!r}): is everything ready?") from error
         return body
 
 
-def internal() -> Gateway:
+def internal() -> GatewayClient:
     """The internal listener, with the rights of a service."""
     running = running_system()
-    return Gateway(running.urls["internal"], service_token("cli", running.service_key))
+    return GatewayClient(running.urls["internal"], service_token("cli", running.service_key))
 
 
-def public(token: str | None = None) -> Gateway:
+def public(token: str | None = None) -> GatewayClient:
     """The public listener, with the rights of whoever owns the token."""
-    return Gateway(f"{running_system().urls['public']}/api/v1", token)
+    return GatewayClient(f"{running_system().urls['public']}/api/v1", token)
 
 
 def known(service: str) -> str:
     """The name of a service, if there is one of this name."""
     if service not in installed_names():
-        raise Trouble(f"there is no service {service}: {', '.join(installed_names())}")
+        raise CommandError(f"there is no service {service}: {', '.join(installed_names())}")
     return service
 
 
-class Services:
+class ServiceGroup:
     """A question to several services at once. Those that do not answer are remembered, with what was said of them."""
 
     def __init__(self, name: str | None = None) -> None:
@@ -77,14 +77,14 @@ class Services:
         def answer(name: str) -> Any:
             try:
                 return self._gateway.call(method, f"/{name}/internal/{path}", **requests[name])
-            except Trouble as trouble:
+            except CommandError as trouble:
                 return trouble
 
         with ThreadPoolExecutor(len(requests) or 1) as threads:
             answers = dict(zip(requests, threads.map(answer, requests), strict=True))
         for name, it in answers.items():
             self.missing.pop(name, None)
-            if isinstance(it, Trouble):
+            if isinstance(it, CommandError):
                 self.missing[name] = str(it)
         return {name: it for name, it in answers.items() if name not in self.missing}
 
@@ -96,4 +96,4 @@ class Services:
         if broker:
             words.append(f"the broker is away ({broker}): what waits in an outbox leaves when it is back")
         if words:
-            raise Trouble("; ".join(words))
+            raise CommandError("; ".join(words))

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from cli._system import Services
+from cli._system import ServiceGroup
 
 MOST_IDS = 1000  # in one question
 
 Message = dict[str, Any]
 
 
-def trace_of(order_id: str, services: Services) -> list[Message]:
+def trace_of(order_id: str, services: ServiceGroup) -> list[Message]:
     """The messages in causal order: each comes after its cause, with its `depth` below the first.
 
     `handled` says of each service that is to handle it: "handled" with `at`, "parked" with `reason`, or "waiting".
@@ -52,7 +52,7 @@ def _connected(order_id: str, messages: dict[str, Message]) -> list[Message]:
     return kept
 
 
-def _add_handled(messages: list[Message], services: Services) -> None:
+def _add_handled(messages: list[Message], services: ServiceGroup) -> None:
     for it in messages:
         it["handled"] = []
     for start in range(0, len(messages), MOST_IDS):

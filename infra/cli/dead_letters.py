@@ -7,8 +7,8 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from cli._system import Services, internal, known
-from local.errors import Trouble
+from cli._system import ServiceGroup, internal, known
+from local.errors import CommandError
 
 app = typer.Typer(name="parked", help="Show, replay and drop messages that could not be handled.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """The parked messages, oldest first, up to 1000 of each service. Later messages of a key wait behind the first."""
-    services = Services(service)
+    services = ServiceGroup(service)
     found = [{"service": name, **it} for name, its in services.ask("GET", "parked").items() for it in its]
     if as_json:
         Console().print_json(json.dumps(found))
@@ -74,7 +74,7 @@ def drop(
     """
     first, *waiting = _about(service, key)
     if first["key"] != key:
-        raise Trouble(f"{key} is the id of a message: its key is {first['key']}")
+        raise CommandError(f"{key} is the id of a message: its key is {first['key']}")
     if not yes:
         typer.confirm(f"Drop {_named(first)} for good? It failed with {first['reason']}", abort=True, err=True)
     dropped = internal().call("POST", _path(service, key, "drop"), params={"id": first["id"]})
@@ -89,7 +89,7 @@ def _about(service: str, which: str) -> Any:
     """The parked messages with this key or id, at least one, the first first."""
     found = internal().call("GET", f"/{known(service)}/internal/parked", params={"about": which})
     if not found:
-        raise Trouble(f"{service} has no parked message with the key or id {which}")
+        raise CommandError(f"{service} has no parked message with the key or id {which}")
     return found
 
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from chassis.messaging.message import Message
-from cli._system import Gateway, internal, public
+from cli._system import GatewayClient, internal, public
 from cli.seed import seed
 from contracts import order, payment, product, shipping
-from local.errors import Trouble
+from local.errors import CommandError
 
 app = typer.Typer()
 console = Console()
@@ -24,14 +24,14 @@ LOST = "99599"  # the carrier loses every parcel to this postcode
 
 
 @dataclass
-class Customer:
+class DemoCustomer:
     """Somebody with an account, an address and a card."""
 
-    api: Gateway
+    api: GatewayClient
     address_ids: dict[str, str]  # by postcode
 
     @classmethod
-    def registered(cls) -> "Customer":
+    def registered(cls) -> "DemoCustomer":
         account = {"email": f"demo-{uuid4().hex[:12]}@example.com", "password": uuid4().hex, "name": "Ada Demo"}
         public().call("POST", "/accounts", json=account)
         credentials = {name: account[name] for name in ("email", "password")}
@@ -67,7 +67,7 @@ def demo() -> None:
     if not public().call("GET", "/products", params={"limit": 1})["items"]:
         seed()
     staff = internal()
-    customer, before = Customer.registered(), _steady_totals(staff)
+    customer, before = DemoCustomer.registered(), _steady_totals(staff)
     chosen = _some_product(staff)
     bought = customer.buy(chosen["id"], 2)
     _follow(staff, bought, f"two of {chosen['name']}, a good card", "delivered")
@@ -94,27 +94,27 @@ def demo() -> None:
     _compare(before, _settled_totals(staff, before, expected), expected)
 
 
-def _some_product(staff: Gateway) -> Any:
+def _some_product(staff: GatewayClient) -> Any:
     """One whose stock a single order can exceed."""
     found = public().call("GET", "/products", params={"limit": 100})["items"]
     stocks = staff.call("GET", "/product/stock", params={"ids": ",".join(it["id"] for it in found)})
     for stock in stocks:
         if 10 <= stock["on_hand"] - stock["reserved"] < 1_000:
             return next(it for it in found if it["id"] == stock["product_id"])
-    raise Trouble("no product has between 10 and 999 pieces in stock: `seed` brings some")
+    raise CommandError("no product has between 10 and 999 pieces in stock: `seed` brings some")
 
 
-def _follow(staff: Gateway, placed: Any, title: str, expected: str) -> None:
+def _follow(staff: GatewayClient, placed: Any, title: str, expected: str) -> None:
     """Print each step as it happens, with the message that caused it and the milliseconds since the checkout."""
     console.print(f"\n[b]{title}[/b]  order {placed['order_id']}", soft_wrap=True)
     for step in _steps(staff, placed, 0):
         if step["status"] == expected:
             return
         if step["status"] in ("cancelled", "delivered", "refunded"):
-            raise Trouble(f"the order ended {step['status']}, and {expected} was expected")
+            raise CommandError(f"the order ended {step['status']}, and {expected} was expected")
 
 
-def _receive(staff: Gateway, bought: Any, back: Any) -> None:
+def _receive(staff: GatewayClient, bought: Any, back: Any) -> None:
     """The goods of a return arrive; their money goes back."""
     console.print(f"\n[b]one comes back[/b]  refund {back['id']} of {back['amount_cents']} cents", soft_wrap=True)
     known = len(staff.call("GET", f"/order/orders/{bought['order_id']}/history"))
@@ -122,7 +122,7 @@ def _receive(staff: Gateway, bought: Any, back: Any) -> None:
     next(_steps(staff, bought, known))
 
 
-def _steps(staff: Gateway, placed: Any, shown: int) -> Iterator[Any]:
+def _steps(staff: GatewayClient, placed: Any, shown: int) -> Iterator[Any]:
     """Each step of an order after so many that are shown, as it happens."""
     path, started = f"/order/orders/{placed['order_id']}/history", _seconds(placed["placed_at"])
     until = time.monotonic() + MOST_SECONDS
@@ -135,7 +135,7 @@ def _steps(staff: Gateway, placed: Any, shown: int) -> Iterator[Any]:
             console.print(f"{milliseconds:8.0f} ms  {owner:<9} {step['cause']:<20} → {step['status']}{reason}")
             yield step
         time.sleep(0.05)
-    raise Trouble(f"the order does not move any more after {MOST_SECONDS} s: look at its history at {path}")
+    raise CommandError(f"the order does not move any more after {MOST_SECONDS} s: look at its history at {path}")
 
 
 def _seconds(moment: str) -> float:
@@ -156,7 +156,7 @@ def _owners() -> dict[str, str]:
 OWNERS = _owners()
 
 
-def _totals(staff: Gateway) -> dict[str, int]:
+def _totals(staff: GatewayClient) -> dict[str, int]:
     """Pieces and cents, over everything there is."""
     stock, money = staff.call("GET", "/product/totals"), staff.call("GET", "/payment/totals")
     return {f"stock {name}": pieces for name, pieces in stock.items()} | {
@@ -164,7 +164,7 @@ def _totals(staff: Gateway) -> dict[str, int]:
     }
 
 
-def _steady_totals(staff: Gateway) -> dict[str, int]:
+def _steady_totals(staff: GatewayClient) -> dict[str, int]:
     """The totals once nobody fills the shelves any more, as the first run does."""
     before = None
     while (now := _totals(staff)) != before:
@@ -173,7 +173,7 @@ def _steady_totals(staff: Gateway) -> dict[str, int]:
     return now
 
 
-def _settled_totals(staff: Gateway, before: dict[str, int], expected: dict[str, int]) -> dict[str, int]:
+def _settled_totals(staff: GatewayClient, before: dict[str, int], expected: dict[str, int]) -> dict[str, int]:
     """The totals once the last messages are through; the parcel may be faster than the bank."""
     until = time.monotonic() + MOST_SECONDS
     while True:
@@ -192,5 +192,7 @@ def _compare(before: dict[str, int], after: dict[str, int], expected: dict[str, 
     console.print(table)
     wrong = [name for name, it in expected.items() if after[name] - before[name] != it]
     if wrong:
-        raise Trouble(f"these totals do not balance: {', '.join(wrong)} (does somebody else buy at the same time?)")
+        raise CommandError(
+            f"these totals do not balance: {', '.join(wrong)} (does somebody else buy at the same time?)"
+        )
     console.print(f"No stock and no money lost: {expected['money captured_cents']} cents for what was kept.")

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli._system import Services
+from cli._system import ServiceGroup
 
 app = typer.Typer()
 
@@ -18,7 +18,7 @@ def lag(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how many messages of each topic a service has not handled yet, and how many wait in its outbox."""
-    services = Services(service)
+    services = ServiceGroup(service)
     found = services.ask("GET", "lag")
     if as_json:
         Console().print_json(json.dumps(found))

@@ -15,9 +15,9 @@ from rich.console import Console
 
 import contracts
 from chassis.messaging.message import Message
-from cli._system import Services
+from cli._system import ServiceGroup
 from cli._trace import lines, trace_of
-from local.errors import Trouble
+from local.errors import CommandError
 
 app = typer.Typer(
     name="messages", help="Watch messages, and trace those of an order across the services.", no_args_is_help=True
@@ -37,7 +37,7 @@ def tail(
 ) -> None:
     """Show messages as they are published, until Ctrl-C."""
     wanted = {"key": key, "type": type_ and _wire_type(type_)}
-    services = Services(service)
+    services = ServiceGroup(service)
     try:
         for message in _published(services, {name: it for name, it in wanted.items() if it is not None}):
             typer.echo(json.dumps(message) if as_json else _line(message))
@@ -48,19 +48,19 @@ def tail(
 @app.command()
 def trace(order_id: UUID, as_json: Json = False) -> None:
     """Every message of an order, each under the one that caused it: who sent it when, and who handled it when."""
-    services = Services()
+    services = ServiceGroup()
     found = trace_of(str(order_id), services)
     if as_json:
         Console().print_json(json.dumps(found))
     elif found:
         typer.echo("\n".join(lines(found, "?" if services.missing else "nobody")))
     elif not services.missing:
-        raise Trouble(f"no service remembers a message of {order_id}: published messages are kept for 7 days")
+        raise CommandError(f"no service remembers a message of {order_id}: published messages are kept for 7 days")
     waits = any(it["published_at"] is None for it in found)
     services.complain(_broker_trouble(services) if waits else None)
 
 
-def _published(services: Services, wanted: dict[str, str]) -> Iterator[Any]:
+def _published(services: ServiceGroup, wanted: dict[str, str]) -> Iterator[Any]:
     """What the services publish from now on; says on the way who is away, once, and who is back."""
     after: dict[str, str | None] = dict.fromkeys(services.names)
     troubles: dict[str, str] = {}
@@ -94,7 +94,7 @@ def _say(before: dict[str, str], now: dict[str, str]) -> None:
     before.update(now)
 
 
-def _broker_trouble(services: Services) -> str | None:
+def _broker_trouble(services: ServiceGroup) -> str | None:
     """What the first that answers and reads from the broker says of it."""
     for name in services.names:
         for it in services.ask_each("GET", "lag", {name: {}}).values():
@@ -120,7 +120,7 @@ def _wire_type(name: str) -> str:
         return name
     if name not in known:
         near = get_close_matches(name, [*known, *known.values()], n=3)
-        raise Trouble(f"there is no message {name}" + (f": {', '.join(near)}?" if near else ""))
+        raise CommandError(f"there is no message {name}" + (f": {', '.join(near)}?" if near else ""))
     return known[name]
 
 

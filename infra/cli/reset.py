@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from local import state
-from local.errors import Trouble
+from local.errors import CommandError
 from local.postgres import Postgres
 
 app = typer.Typer()
@@ -16,7 +16,7 @@ app = typer.Typer()
 def reset() -> None:
     """Delete all data and secrets of the stopped system."""
     if state.running():
-        raise Trouble(state.already_running())
+        raise CommandError(state.already_running())
     folder = state.folder()
     if not folder.exists():
         return Console().print(f"there is nothing at {folder}")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from local import state
 from local.display import megabytes, table
-from local.errors import Trouble
+from local.errors import CommandError
 from local.supervisor import memory_of
 
 app = typer.Typer()
@@ -20,7 +20,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
     """Show every child: state, process, port, restarts, memory. Exit code 1 when nothing runs."""
     running = state.running()
     if running is None:
-        raise Trouble(f"nothing runs in {state.folder().parent}")
+        raise CommandError(f"nothing runs in {state.folder().parent}")
     memory = [memory_of(child.pid) for child in running.children]
     console = Console()
     if as_json:

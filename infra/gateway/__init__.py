@@ -1,7 +1,7 @@
 """The gateway: an Envoy configuration made from what the services declare."""
 
 from gateway.envoy import Ports, config
-from gateway.exposed import Part, declared
-from gateway.filters import Limits
+from gateway.exposed import ExposedService, declared
+from gateway.filters import RateLimits
 
-__all__ = ["Limits", "Part", "Ports", "config", "declared"]
+__all__ = ["ExposedService", "Ports", "RateLimits", "config", "declared"]

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from gateway import filters
-from gateway.exposed import Operation, Part, declared
-from gateway.filters import Json, Limits, http_filter, operation_match, typed
+from gateway.exposed import ExposedService, Operation, declared
+from gateway.filters import Json, RateLimits, http_filter, operation_match, typed
 
 EXPERIENCE, PUBLIC_PREFIX = "aggregator", "/api/v1/"
 TELEMETRY = "telemetry"
@@ -33,7 +33,7 @@ class Ports:
     admin: int
 
 
-class Place(NamedTuple):
+class PrefixRoute(NamedTuple):
     """What stands under a prefix, and what the service itself calls it."""
 
     service: str
@@ -45,13 +45,13 @@ def config(
     ports: Ports,
     upstreams: dict[str, str],
     *,
-    parts: Sequence[Part] | None = None,
+    parts: Sequence[ExposedService] | None = None,
     service_key: str | None = None,
     access_log: str = "/dev/stdout",
     otlp_endpoint: str = "",
     trace_ratio: float = 0.1,
     timeout_seconds: float = 10,
-    limits: Limits = Limits(),  # noqa: B008  # frozen
+    limits: RateLimits = RateLimits(),  # noqa: B008  # frozen
     address: str = "127.0.0.1",
 ) -> str:
     """The bootstrap as YAML. It holds `service_key`: keep the file to yourself.
@@ -101,22 +101,22 @@ def bootstrap(admin: Json, listeners: list[Json], clusters: list[Json]) -> Json:
     }
 
 
-def places(listener: str, parts: Sequence[Part]) -> list[Place]:
+def places(listener: str, parts: Sequence[ExposedService]) -> list[PrefixRoute]:
     """What is reached through a listener."""
     if listener == "public":
-        return [Place(it.name, PUBLIC_PREFIX, PUBLIC_PREFIX) for it in parts if it.name == EXPERIENCE]
+        return [PrefixRoute(it.name, PUBLIC_PREFIX, PUBLIC_PREFIX) for it in parts if it.name == EXPERIENCE]
     if listener == "hooks":
-        return [Place(it.name, f"/{it.name}{it.hooks}/", f"{it.hooks}/") for it in parts if it.hooks]
-    return [Place(it.name, f"/{it.name}/", "/") for it in parts]
+        return [PrefixRoute(it.name, f"/{it.name}{it.hooks}/", f"{it.hooks}/") for it in parts if it.hooks]
+    return [PrefixRoute(it.name, f"/{it.name}/", "/") for it in parts]
 
 
-def public_rules(shop: Sequence[Part]) -> list[Json]:
+def public_rules(shop: Sequence[ExposedService]) -> list[Json]:
     """Operations that need a token, as the experience API declares them."""
     needs = {"provider_name": filters.USER}
     return [{"match": operation_match(it), "requires": needs} for part in shop for it in part.secured]
 
 
-def internal_rules(parts: Sequence[Part], service_key: str | None) -> list[Json]:
+def internal_rules(parts: Sequence[ExposedService], service_key: str | None) -> list[Json]:
     """What needs no token is listed; everything else needs one, from the user service or of a service."""
     health = [Operation("GET", "/livez"), Operation("GET", "/readyz")]
     free = [{"match": operation_match(it, f"/{part.name}")} for part in parts for it in [*part.open, *health]]
@@ -125,7 +125,7 @@ def internal_rules(parts: Sequence[Part], service_key: str | None) -> list[Json]
     return [*free, {"match": {"prefix": "/"}, "requires": either}]
 
 
-def routes(places: Sequence[Place], timeout_seconds: float) -> list[Json]:
+def routes(places: Sequence[PrefixRoute], timeout_seconds: float) -> list[Json]:
     """Reads are tried again when the service is away or says so; all else only when it has surely not been seen."""
     policy: Json = {"num_retries": 4, "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
     unseen = {**policy, "retry_on": "connect-failure,refused-stream"}
@@ -142,7 +142,7 @@ def routes(places: Sequence[Place], timeout_seconds: float) -> list[Json]:
     return found
 
 
-def stream_routes(shop: Sequence[Part]) -> list[Json]:
+def stream_routes(shop: Sequence[ExposedService]) -> list[Json]:
     """Streams of events pass as long as they last. Each holds a connection, so they have a cluster of their own."""
     return [
         {"match": operation_match(it), "route": {"cluster": part.name + STREAMS, "timeout": "0s"}}

@@ -21,7 +21,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Part:
+class ExposedService:
     """A service behind the gateway: where its hooks are, what can be done with and without a token, what lasts."""
 
     name: str
@@ -31,7 +31,7 @@ class Part:
     streams: list[Operation]
 
     @classmethod
-    def of(cls, name: str, openapi: dict[str, Any], hooks: str | None = None) -> "Part":
+    def of(cls, name: str, openapi: dict[str, Any], hooks: str | None = None) -> "ExposedService":
         """From an OpenAPI document: an operation with `security` needs a token; an event stream may last."""
         part = cls(name, hooks, [], [], [])
         for path, methods in openapi["paths"].items():
@@ -48,9 +48,9 @@ def pattern(path: str) -> str:
     return "".join("[^/]+" if piece.startswith("{") else re.escape(piece) for piece in re.split(r"(\{[^}]*\})", path))
 
 
-def declared() -> list[Part]:
+def declared() -> list[ExposedService]:
     """All installed services."""
-    return [Part.of(service.name, openapi(service), service.hooks) for service in installed().values()]
+    return [ExposedService.of(service.name, openapi(service), service.hooks) for service in installed().values()]
 
 
 def openapi(service: Service) -> dict[str, Any]:

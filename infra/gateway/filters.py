@@ -34,7 +34,7 @@ NO_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
 
 
 @dataclass(frozen=True)
-class Limits:
+class RateLimits:
     """Requests per second; twice as many may come at once."""
 
     listener: int = 2_000
@@ -78,7 +78,7 @@ def provider(**where: Any) -> Json:
     return {**where, "forward": True, "clock_skew_seconds": 5, "claim_to_headers": caller}
 
 
-def local_ratelimit(limits: Limits, *, by_caller: bool) -> Json:
+def local_ratelimit(limits: RateLimits, *, by_caller: bool) -> Json:
     """One bucket for the listener; by caller also one for each, and one for all who write without a token."""
     by_listener = {
         "stat_prefix": "rate",

@@ -15,7 +15,7 @@ from chassis.messaging.broker import Broker
 from chassis.messaging.kafka import KafkaBroker
 from chassis.messaging.message import Envelope
 from chassis.messaging.pulsar import PulsarBroker
-from local.errors import Trouble
+from local.errors import CommandError
 from local.jars import CACHE, exclusive
 from local.java import JavaServer
 from local.kafka import Kafka
@@ -35,7 +35,7 @@ def record(kind: type[JavaServer]) -> None:
         notes.unlink(missing_ok=True)
         if done.returncode != 0:
             said = f"{done.stdout[-500:]}{done.stderr[-500:]}"
-            raise Trouble(f"the start of {kind.name} could not be recorded: {said}")
+            raise CommandError(f"the start of {kind.name} could not be recorded: {said}")
         unfinished.rename(file)
 
 

@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from local.state import ChildState
-from local.supervisor import Child, memory_of
+from local.state import ProcessStatus
+from local.supervisor import ManagedProcess, memory_of
 
 _STYLES = {
     "waiting": "dim",
@@ -37,11 +37,11 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._children: list[Child] = []
+        self._children: list[ManagedProcess] = []
         self._said: dict[str, tuple[str, str]] = {}
         self._live: Live | None = None
 
-    def watch(self, children: list[Child]) -> None:
+    def watch(self, children: list[ManagedProcess]) -> None:
         self._children = children
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def changed(self, child: Child) -> None:
+    def changed(self, child: ManagedProcess) -> None:
         told = child.told
         if self._live is None and self._said.get(told.name) != (told.state, told.detail):
             self._said[told.name] = (told.state, told.detail)
@@ -65,7 +65,7 @@ class Display:
         return table([child.told for child in self._children], [memory_of(child.told.pid) for child in self._children])
 
 
-def table(children: list[ChildState], memory: list[int]) -> Table:
+def table(children: list[ProcessStatus], memory: list[int]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, justify in _COLUMNS.items():
         table.add_column(column, justify=justify)
@@ -85,7 +85,7 @@ def _age(since: float) -> str:
     return "" if not since else f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _line(child: ChildState) -> str:
+def _line(child: ProcessStatus) -> str:
     clock = time.strftime("%H:%M:%S")
     pid = f" (pid {child.pid})" if child.pid else ""
     detail = f": {escape(child.detail)}" if child.detail else ""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from local.errors import Trouble
+from local.errors import CommandError
 from local.package import package_folder
-from local.server import Server
+from local.server import LocalServer
 
 
 @dataclass
-class Envoy(Server):
+class Envoy(LocalServer):
     """Its port is that of the admin interface, on which it tells whether it is ready."""
 
     config: str | Callable[[], str] = field(default="", repr=False)  # a function is asked at each start
@@ -28,7 +28,7 @@ class Envoy(Server):
         self._bootstrap.write_text(self.config if isinstance(self.config, str) else self.config())
         verdict = subprocess.run([*self._command(), "--mode", "validate"], capture_output=True, text=True)
         if verdict.returncode != 0:
-            raise Trouble(f"Envoy refuses {self._bootstrap}: {self.explain(verdict.stderr)}")
+            raise CommandError(f"Envoy refuses {self._bootstrap}: {self.explain(verdict.stderr)}")
 
     def argv(self) -> list[str]:
         return [*self._command(), "--concurrency", "1", "--disable-hot-restart"]

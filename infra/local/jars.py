@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from local import NAME
-from local.errors import Trouble
+from local.errors import CommandError
 
 CACHE = user_cache_path(NAME)
 _REPOSITORY = CACHE / "jars"
@@ -63,11 +63,11 @@ def _fetch(jar: Jar) -> None:
         try:
             project.at_version(jar.version).artifact().resolve()
         except Exception as error:  # jgo lets through whatever its HTTP client and its parsers raise
-            raise Trouble(f"{jar.path.name} cannot be fetched: {error}") from error
+            raise CommandError(f"{jar.path.name} cannot be fetched: {error}") from error
         if jar.is_here():
             return
     jar.path.unlink(missing_ok=True)
-    raise Trouble(f"{jar.path.name} was fetched twice, and its sha256 is not the one in the lock: trust neither")
+    raise CommandError(f"{jar.path.name} was fetched twice, and its sha256 is not the one in the lock: trust neither")
 
 
 @contextmanager

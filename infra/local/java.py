@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from local.jars import CACHE, fetched
 from local.package import package_folder
-from local.server import Server
+from local.server import LocalServer
 
 
 @dataclass
-class JavaServer(Server):
+class JavaServer(LocalServer):
     java_options: list[str] = field(default_factory=list)  # for the one that is recorded
     properties: dict[str, str] = field(default_factory=dict)  # set beside its own, or in their place
 

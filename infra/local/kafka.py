@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from local.errors import Trouble
+from local.errors import CommandError
 from local.java import JavaServer
 from local.server import ask, free_port
 
@@ -98,5 +98,5 @@ class Kafka(JavaServer):
         command = self.java(*self.recorded()) + tool
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
         if done.returncode != 0:
-            raise Trouble(f"Kafka's data could not be prepared: {self.explain(done.stdout + done.stderr)}")
+            raise CommandError(f"Kafka's data could not be prepared: {self.explain(done.stdout + done.stderr)}")
         unfinished.rename(self._data)

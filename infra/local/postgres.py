@@ -21,10 +21,10 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from local import NAME
-from local.errors import Trouble
+from local.errors import CommandError
 from local.package import package_folder
-from local.process import as_user, server_user
-from local.server import Server
+from local.process import unprivileged_user, user_options
+from local.server import LocalServer
 
 _ELSEWHERE = Path("/var/lib") / NAME  # for root's checkouts that the server's user cannot reach
 _SETTINGS = {
@@ -50,7 +50,7 @@ REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 
 
 @dataclass
-class Postgres(Server):
+class Postgres(LocalServer):
     name: str = "postgres"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # fast; SIGTERM would wait for the clients
     death_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # at once, and its own children with it
@@ -66,7 +66,7 @@ class Postgres(Server):
         return [str(_binary("postgres")), "-D", str(self._data), *options]
 
     def user(self) -> int | None:
-        return server_user()
+        return unprivileged_user()
 
     def environment(self) -> dict[str, str]:
         return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
@@ -85,7 +85,7 @@ class Postgres(Server):
         psql = [str(_binary("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url()]
         done = subprocess.run(psql, input=script, capture_output=True, text=True)
         if done.returncode != 0:
-            raise Trouble(f"the databases could not be created: {self.explain(done.stderr)}")
+            raise CommandError(f"the databases could not be created: {self.explain(done.stderr)}")
 
     def flush(self) -> None:
         """Write to the disk now what a stop would have to write, which for new databases takes seconds."""
@@ -117,16 +117,16 @@ class Postgres(Server):
         unfinished.mkdir(mode=0o700)
         self._password.touch(mode=0o600)
         self._password.write_text(secrets.token_urlsafe(16))
-        user = server_user()
+        user = unprivileged_user()
         if user is not None:
             os.chown(unfinished, user, user)
             os.chown(self._password, user, user)
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={self._password}"]
         options += ["--locale=C", "--encoding=UTF8", *([] if self.durable else ["--no-sync"])]
         command = [str(_binary("initdb")), "-D", str(unfinished), *options]
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, **as_user(user))
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, **user_options(user))
         if done.returncode != 0:
-            raise Trouble(f"PostgreSQL's data could not be prepared: {self.explain(done.stderr)}")
+            raise CommandError(f"PostgreSQL's data could not be prepared: {self.explain(done.stderr)}")
         unfinished.rename(self._data)
 
 
@@ -154,7 +154,7 @@ def _copied(package: Path) -> Path:
 
 def _reachable(path: Path) -> bool:
     """Whether the server's user gets there: every folder on the way lets strangers through."""
-    if server_user() is None:
+    if unprivileged_user() is None:
         return True
     path = path.resolve()
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())

@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def birth(log: IO[bytes], environment: dict[str, str], user: int | None, death_signal: int) -> dict[str, Any]:
+def popen_options(log: IO[bytes], environment: dict[str, str], user: int | None, death_signal: int) -> dict[str, Any]:
     """The arguments for `subprocess.Popen` and `asyncio.create_subprocess_exec` alike."""
     return {
         "stdin": subprocess.DEVNULL,
@@ -28,11 +28,11 @@ def birth(log: IO[bytes], environment: dict[str, str], user: int | None, death_s
         "env": environment,
         "start_new_session": True,  # Ctrl-C reaches the supervisor alone, which stops its children in order
         "preexec_fn": _die_with_parent(death_signal),  # runs after the change of user, which would undo the bond
-        **as_user(user),
+        **user_options(user),
     }
 
 
-def as_user(user: int | None) -> dict[str, Any]:
+def user_options(user: int | None) -> dict[str, Any]:
     """The arguments to run as somebody else, in a folder that everybody may enter."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": [], "cwd": "/"}
 
@@ -50,6 +50,6 @@ def _die_with_parent(death_signal: int) -> Callable[[], None] | None:
     return bind
 
 
-def server_user() -> int | None:
+def unprivileged_user() -> int | None:
     """The user for servers that refuse to run as root: nobody when we are root, else ourselves."""
     return NOBODY if os.geteuid() == 0 else None

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import ClassVar
 
-from local.server import Server
+from local.server import LocalServer
 
 
 @dataclass
-class Program(Server):
+class Program(LocalServer):
     command: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict, repr=False)
     other_ports: list[int] = field(default_factory=list)  # of a process that serves on several

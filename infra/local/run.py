@@ -15,30 +15,30 @@ from rich.console import Console
 
 from local import state
 from local.display import Display, megabytes, table
-from local.errors import Trouble
+from local.errors import CommandError
 from local.jars import fetched
 from local.java import JavaServer
-from local.process import birth
+from local.process import popen_options
 from local.server import is_free
-from local.supervisor import Child, Supervisor, memory_of
-from local.system import Listeners, Shop
+from local.supervisor import ManagedProcess, Supervisor, memory_of
+from local.system import Listeners, LocalSystem
 
 _FREE_BYTES = 500_000_000  # what a first run writes: data folders, and a broker's jars with the recording of its start
 _OFFER = "Without Kafka or Pulsar the whole shop runs in one process: BROKER=memory make run"
 
 
 def run(console: Console, broker: str, left_out: set[str], seed: int = 0) -> None:
-    """Run until Ctrl-C or SIGTERM; raises Trouble when it cannot."""
+    """SystemRun until Ctrl-C or SIGTERM; raises CommandError when it cannot."""
     claim = state.claim()
     try:
         if left := state.end_leftovers():
             console.print(f"ended what an earlier run had left: {', '.join(left)}")
-        shop = Shop(state.folder(), state.Kept(), broker, listeners_from_environment(), left_out)
-        look_over(shop, console)
-        asyncio.run(Run(shop, console, seed).go())
+        shop = LocalSystem(state.folder(), state.LocalState(), broker, listeners_from_environment(), left_out)
+        run_preflight_checks(shop, console)
+        asyncio.run(SystemRun(shop, console, seed).go())
     except OSError as error:
         full = error.errno == errno.ENOSPC
-        raise Trouble("the disk is full: free some space and start again" if full else str(error)) from error
+        raise CommandError("the disk is full: free some space and start again" if full else str(error)) from error
     finally:
         state.forget()
         claim.close()
@@ -49,40 +49,44 @@ def listeners_from_environment() -> Listeners:
     try:
         return Listeners(**{name: int(port) for name, port in given.items() if port})
     except ValueError as error:
-        raise Trouble(f"PUBLIC_PORT, INTERNAL_PORT and HOOKS_PORT are numbers: {error}") from error
+        raise CommandError(f"PUBLIC_PORT, INTERNAL_PORT and HOOKS_PORT are numbers: {error}") from error
 
 
-def look_over(shop: Shop, console: Console) -> None:
+def run_preflight_checks(shop: LocalSystem, console: Console) -> None:
     """What would fail half way is said before anything is started."""
     if unknown := set(shop.left_out) - set(shop.services):
-        raise Trouble(f"there is no service {', '.join(unknown)}; there are {', '.join(shop.services)}")
+        raise CommandError(f"there is no service {', '.join(unknown)}; there are {', '.join(shop.services)}")
     if shop.broker == "memory" and shop.left_out:
-        raise Trouble("with the memory broker all services share one process: none can be left out")
+        raise CommandError("with the memory broker all services share one process: none can be left out")
     if shutil.disk_usage(shop.folder).free < _FREE_BYTES:
-        raise Trouble(f"the disk is nearly full: {megabytes(_FREE_BYTES)} are needed at {shop.folder}, free some space")
+        raise CommandError(
+            f"the disk is nearly full: {megabytes(_FREE_BYTES)} are needed at {shop.folder}, free some space"
+        )
     for name, port in vars(shop.listeners).items():
         if not is_free(port):
-            raise Trouble(f"port {port} is taken by another program: stop that, or set {name.upper()}_PORT to another")
+            raise CommandError(
+                f"port {port} is taken by another program: stop that, or set {name.upper()}_PORT to another"
+            )
     for server in _in_java(shop):
         try:
             with console.status(f"fetching what {server.name} needs (once)"):
                 fetched(server.lock)
-        except Trouble as error:
-            raise Trouble(f"{error}. {_OFFER}") from error
+        except CommandError as error:
+            raise CommandError(f"{error}. {_OFFER}") from error
 
 
-def _in_java(shop: Shop) -> list[JavaServer]:
+def _in_java(shop: LocalSystem) -> list[JavaServer]:
     return [server for server in shop.brokers() if isinstance(server, JavaServer)]
 
 
-class Run:
-    def __init__(self, shop: Shop, console: Console, seed: int) -> None:
+class SystemRun:
+    def __init__(self, shop: LocalSystem, console: Console, seed: int) -> None:
         self._shop, self._console, self._seed = shop, console, seed
         self._display = Display(console)
         self._seeding: subprocess.Popen[bytes] | None = None
         own = psutil.Process()
         self._started = own.create_time()
-        self._told = state.Running(
+        self._told = state.RunningSystem(
             own.pid,
             self._started,
             shop.broker,
@@ -126,7 +130,7 @@ class Run:
         supervisor.launch(*shop.programs())
         await supervisor.until_ready()
 
-    def _changed(self, child: Child) -> None:
+    def _changed(self, child: ManagedProcess) -> None:
         self._display.changed(child)
         self._told.children = [child.told for child in self._supervisor.children]
         state.write(self._told)
@@ -163,5 +167,5 @@ class Run:
     def _helper(self, name: str, module: list[str]) -> "subprocess.Popen[bytes]":
         """A short-lived program beside the run, with its words in a log."""
         with (self._shop.folder / "logs" / f"{name}.log").open("wb") as log:
-            options = birth(log, dict(os.environ), None, signal.SIGKILL)
+            options = popen_options(log, dict(os.environ), None, signal.SIGKILL)
             return subprocess.Popen([sys.executable, "-m", *module], **options)

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from local import NAME
-from local.errors import Trouble
-from local.process import birth
+from local.errors import CommandError
+from local.process import popen_options
 
 _EXPLANATIONS = {
     "No space left on device": "the disk is full: free some space and start again",
@@ -37,7 +37,7 @@ _EXPLANATIONS = {
 
 
 @dataclass
-class Server(ABC):
+class LocalServer(ABC):
     folder: Path
     port: int
     durable: bool = True  # False: what survives a crash of the process need not survive one of the machine
@@ -69,10 +69,10 @@ class Server(ABC):
     def user(self) -> int | None:
         return None
 
-    def need_port(self) -> None:
+    def require_free_port(self) -> None:
         """Another server there would answer in this one's name."""
         if not is_free(self.port):
-            raise Trouble(_EXPLANATIONS["Address in use"].format(port=self.port))
+            raise CommandError(_EXPLANATIONS["Address in use"].format(port=self.port))
 
     def explain(self, log: str) -> str:
         """What to tell a person who reads that this server ended: the known cause, or its last line."""
@@ -134,18 +134,20 @@ class Server(ABC):
 
     def _spawn(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.need_port()
+        self.require_free_port()
         with self.log.open("ab") as log:
-            options = birth(log, self.environment(), self.user(), self.death_signal)
+            options = popen_options(log, self.environment(), self.user(), self.death_signal)
             self.process = subprocess.Popen(self.argv(), **options)
         self._deadline = time.monotonic() + self.start_seconds
 
     def _is_up(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             code = self.process.returncode if self.process else None
-            raise Trouble(f"{self.name} ended with code {code}: {self.explain(tail(self.log))}")
+            raise CommandError(f"{self.name} ended with code {code}: {self.explain(tail(self.log))}")
         if time.monotonic() > self._deadline:
-            raise Trouble(f"{self.name} was not ready after {self.start_seconds:.0f} s: {self.explain(tail(self.log))}")
+            raise CommandError(
+                f"{self.name} was not ready after {self.start_seconds:.0f} s: {self.explain(tail(self.log))}"
+            )
         return self.ready()
 
     def _end(self, how: signal.Signals) -> None:

@@ -18,12 +18,12 @@ from typing import IO, Any
 import psutil
 
 from local import NAME
-from local.errors import Trouble
+from local.errors import CommandError
 from local.server import free_port, is_free
 
 
 @dataclass
-class ChildState:
+class ProcessStatus:
     """A child as the supervisor sees it."""
 
     name: str
@@ -37,7 +37,7 @@ class ChildState:
 
 
 @dataclass
-class Running:
+class RunningSystem:
     """The system that runs, for the commands that talk to it."""
 
     pid: int
@@ -47,7 +47,7 @@ class Running:
     service_key: str
     secrets: dict[str, Any]  # database: service -> password; carrier_webhook
     ready_seconds: float | None = None
-    children: list[ChildState] = field(default_factory=list)
+    children: list[ProcessStatus] = field(default_factory=list)
 
 
 def folder() -> Path:
@@ -59,12 +59,12 @@ def folder() -> Path:
     return here / f".{NAME}"
 
 
-def running() -> Running | None:
+def running() -> RunningSystem | None:
     told = _read()
     return told if told and _lives(told.pid, told.born) else None
 
 
-def write(told: Running) -> None:
+def write(told: RunningSystem) -> None:
     write_private(folder() / "state.json", json.dumps(asdict(told), indent=1))
 
 
@@ -84,7 +84,7 @@ def claim() -> IO[str]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise Trouble(already_running()) from error
+        raise CommandError(already_running()) from error
     return file
 
 
@@ -113,7 +113,7 @@ def forget() -> None:
     (folder() / "state.json").unlink(missing_ok=True)
 
 
-class Kept:
+class LocalState:
     """Secrets and ports that stay the same from run to run."""
 
     def __init__(self) -> None:
@@ -137,10 +137,10 @@ class Kept:
         write_private(self._path, json.dumps(self.values, indent=1))
 
 
-def _read() -> Running | None:
+def _read() -> RunningSystem | None:
     try:
         values = json.loads((folder() / "state.json").read_text())
-        return Running(**values | {"children": [ChildState(**child) for child in values["children"]]})
+        return RunningSystem(**values | {"children": [ProcessStatus(**child) for child in values["children"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
-from local.errors import Trouble
-from local.process import birth
-from local.server import Server, tail
-from local.state import ChildState
+from local.errors import CommandError
+from local.process import popen_options
+from local.server import LocalServer, tail
+from local.state import ProcessStatus
 
 STOP_SECONDS = 9.5  # for all; what is left then is killed
 GIVE_UP_AFTER = 3  # ends in a row of a child that was never ready
@@ -26,12 +26,12 @@ _CALM_SECONDS = 30  # after so long without a crash the next one counts as the f
 _LOG_BYTES = 10_000_000
 
 
-class Child:
+class ManagedProcess:
     """A server, and the process in which it runs just now."""
 
-    def __init__(self, server: Server, log: Path) -> None:
+    def __init__(self, server: LocalServer, log: Path) -> None:
         self.server, self.log = server, log
-        self.told = ChildState(server.name, server.port)
+        self.told = ProcessStatus(server.name, server.port)
         self.process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
         self.ever_ready = False
@@ -39,10 +39,10 @@ class Child:
 
     async def spawn(self) -> asyncio.subprocess.Process:
         await asyncio.to_thread(self.server.prepare)
-        self.server.need_port()
+        self.server.require_free_port()
         with self.log.open("ab") as log:
             server = self.server
-            options = birth(log, server.environment(), server.user(), server.death_signal)
+            options = popen_options(log, server.environment(), server.user(), server.death_signal)
             self.process = await asyncio.create_subprocess_exec(*server.argv(), **options)
         self.told.pid = self.process.pid
         with suppress(psutil.NoSuchProcess):  # dead already
@@ -51,23 +51,23 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, logs: Path, changed: Callable[[Child], None]) -> None:
-        self.children: list[Child] = []
+    def __init__(self, logs: Path, changed: Callable[[ManagedProcess], None]) -> None:
+        self.children: list[ManagedProcess] = []
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # asked to stop, or given up
         self._logs, self._changed = logs, changed
-        self._groups: list[list[Child]] = []
+        self._groups: list[list[ManagedProcess]] = []
         self._keepers: list[asyncio.Task[None]] = []
         logs.mkdir(parents=True, exist_ok=True)
 
-    def launch(self, *servers: Server) -> None:
+    def launch(self, *servers: LocalServer) -> None:
         """Start these and keep them. They are stopped together, before all that was launched earlier."""
-        group = [Child(server, self._log(server.name)) for server in servers]
+        group = [ManagedProcess(server, self._log(server.name)) for server in servers]
         self._groups.append(group)
         self.children += group
         self._keepers += [asyncio.create_task(self._keep(child)) for child in group]
 
     async def until_ready(self, *names: str) -> None:
-        """Wait for these children, or all; raise Trouble when one gave up, CancelledError when asked to stop."""
+        """Wait for these children, or all; raise CommandError when one gave up, CancelledError when asked to stop."""
         for child in [it for it in self.children if not names or it.server.name in names]:
             ready = asyncio.create_task(child.ready.wait())
             either: list[asyncio.Future[Any]] = [ready, self.over]
@@ -95,7 +95,7 @@ class Supervisor:
             patience = end - time.monotonic() - left  # a second for each group that comes after
             await asyncio.gather(*(self._stop(child, patience) for child in group))
 
-    async def _stop(self, child: Child, patience: float) -> None:
+    async def _stop(self, child: ManagedProcess, patience: float) -> None:
         process = child.process
         if process is not None and process.returncode is None:
             process.send_signal(child.server.stop_signal)
@@ -106,13 +106,13 @@ class Supervisor:
                 await process.wait()
         self._tell(child, "stopped")
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self, child: ManagedProcess) -> None:
         try:
             while True:
                 reason = await self._live(child)
                 child.crashes += 1
                 if child.crashes >= GIVE_UP_AFTER and not child.ever_ready:
-                    raise Trouble(f"{child.server.name} does not start: {reason}")
+                    raise CommandError(f"{child.server.name} does not start: {reason}")
                 pause = min(15.0, 0.5 * 2 ** (child.crashes - 1)) * random.uniform(0.5, 1.5)
                 self._tell(child, "crashed", f"{reason}; again in {pause:.1f} s")
                 await asyncio.sleep(pause)
@@ -121,13 +121,13 @@ class Supervisor:
             if not self.over.done():
                 self.over.set_exception(error)
 
-    async def _live(self, child: Child) -> str:
+    async def _live(self, child: ManagedProcess) -> str:
         """One life of a child, from its preparation to its end; returns why it ended."""
         self._tell(child, "preparing")
         started, written = time.monotonic(), child.log.stat().st_size if child.log.exists() else 0
         try:
             process = await child.spawn()
-        except (OSError, Trouble) as error:
+        except (OSError, CommandError) as error:
             return str(error)
         probing = asyncio.create_task(self._until_ready(child))
         try:
@@ -141,7 +141,7 @@ class Supervisor:
         how = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return how if code < 0 else f"{how}: {child.server.explain(said[-4000:])} (more in {child.log})"
 
-    async def _until_ready(self, child: Child) -> None:
+    async def _until_ready(self, child: ManagedProcess) -> None:
         self._tell(child, "starting")
         pause, late = 0.05, time.monotonic() + child.server.start_seconds
         while not await asyncio.to_thread(child.server.ready):
@@ -150,14 +150,14 @@ class Supervisor:
             if time.monotonic() > late and not child.ever_ready and not self.over.done():
                 why = child.server.waiting_for or "it does not answer"
                 seconds = child.server.start_seconds
-                self.over.set_exception(Trouble(f"{child.server.name} is not ready after {seconds:.0f} s: {why}"))
+                self.over.set_exception(CommandError(f"{child.server.name} is not ready after {seconds:.0f} s: {why}"))
             await asyncio.sleep(pause)
             pause = min(1.0, pause * 1.2)
         child.ever_ready = True
         child.ready.set()
         self._tell(child, "ready")
 
-    def _tell(self, child: Child, state: str, detail: str = "") -> None:
+    def _tell(self, child: ManagedProcess, state: str, detail: str = "") -> None:
         if state != child.told.state:
             child.told.since = time.time()
         child.told.state, child.told.detail = state, detail

@@ -11,15 +11,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from local.envoy import Envoy
-from local.errors import Trouble
+from local.errors import CommandError
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.program import Program
 from local.pulsar import Pulsar
-from local.server import Server
-from local.state import Kept, write_private
+from local.server import LocalServer
+from local.state import LocalState, write_private
 from local.valkey import Valkey
-from simulators.server import Outside
+from simulators.server import Simulators
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Listeners:
 
 
 @dataclass
-class Shop:
+class LocalSystem:
     folder: Path
-    kept: Kept
+    kept: LocalState
     broker: str = "kafka"
     listeners: Listeners = field(default_factory=Listeners)
     left_out: Collection[str] = ()
@@ -59,20 +59,20 @@ class Shop:
         self.envoy = Envoy(self.folder / "envoy", self.ports["envoy"], config=self._gateway)
         self.kept.write()
 
-    def brokers(self) -> list[Server]:
+    def brokers(self) -> list[LocalServer]:
         """Of messages, and of the wake-ups of tasks."""
-        chosen: dict[str, list[Server]] = {"kafka": [self.kafka], "pulsar": [self.pulsar]}
+        chosen: dict[str, list[LocalServer]] = {"kafka": [self.kafka], "pulsar": [self.pulsar]}
         return [*chosen[self.broker], self.valkey_keep] if self.broker in chosen else []
 
-    def outside(self) -> Outside:
+    def outside(self) -> Simulators:
         settings = {
-            "OUTSIDE_MAIL_PORT": str(self.ports["outside-mail"]),
+            "SIMULATORS_MAIL_PORT": str(self.ports["outside-mail"]),
             "CARRIER_WEBHOOK_URL": f"http://127.0.0.1:{self.listeners.hooks}/shipping/hooks/carrier",
             "CARRIER_WEBHOOK_SECRET": self.webhook_secret,
             "PROVIDER_WEBHOOK_URL": f"http://127.0.0.1:{self.listeners.hooks}/payment/hooks/provider",
             "PROVIDER_WEBHOOK_SECRET": self.provider_webhook_secret,
         }
-        return Outside(self.folder / "outside", self.ports["outside"], settings=settings)
+        return Simulators(self.folder / "outside", self.ports["outside"], settings=settings)
 
     def programs(self) -> list[Program]:
         """The services: a process for each, or with the memory broker one for all of them."""
@@ -156,7 +156,7 @@ class Shop:
             try:
                 return helper.submit(gateway_config, *arguments).result()
             except Exception as error:  # whatever a service that is being worked on raises when it is imported
-                raise Trouble(f"a service cannot be asked what it declares: {error!r}") from error
+                raise CommandError(f"a service cannot be asked what it declares: {error!r}") from error
 
 
 def gateway_config(listeners: Listeners, admin: int, upstreams: dict[str, str], service_key: str, log: Path) -> str:

@@ -4,14 +4,14 @@ import platform
 from dataclasses import dataclass
 
 from local.package import package_folder
-from local.server import Server, ask
+from local.server import LocalServer, ask
 
 _FORGETS = {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
 _KEEPS = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
 
 
 @dataclass
-class Valkey(Server):
+class Valkey(LocalServer):
     name: str = "valkey"
     keeps: bool = False
 

@@ -1,6 +1,6 @@
-"""`python -m simulators`: provider and carrier on OUTSIDE_PORT, a mail server on OUTSIDE_MAIL_PORT if one is given.
+"""`python -m simulators`: provider and carrier on SIMULATORS_PORT, a mail server on SIMULATORS_MAIL_PORT if one is given.
 
-Their memory is in OUTSIDE_STATE (a sqlite file). The environment may also give the fields of `Settings`, in capitals.
+Their memory is in SIMULATORS_STATE (a sqlite file). The environment may also give the fields of `SimulatorSettings`, in capitals.
 """
 
 import asyncio
@@ -16,16 +16,18 @@ from fastapi import FastAPI, HTTPException
 from pydantic import ValidationError
 
 from simulators import carrier, mail, provider, webhooks
-from simulators.simulation import Settings, TheWorld, World
+from simulators.simulation import CurrentSimulation, Simulation, SimulatorSettings
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings = Settings.model_validate({name.lower(): value for name, value in os.environ.items() if name in _NAMES})
-    app.state.world = TheWorld(os.environ.get("OUTSIDE_STATE", "outside.sqlite"), settings)
+    settings = SimulatorSettings.model_validate(
+        {name.lower(): value for name, value in os.environ.items() if name in _NAMES}
+    )
+    app.state.world = Simulation(os.environ.get("SIMULATORS_STATE", "outside.sqlite"), settings)
     working = asyncio.create_task(_work(app.state.world))
     working.add_done_callback(_end_if_failed)
-    mail_port = os.environ.get("OUTSIDE_MAIL_PORT")
+    mail_port = os.environ.get("SIMULATORS_MAIL_PORT")
     mails = await mail.serve(app.state.world, HOST, int(mail_port)) if mail_port else None
     yield
     if mails is not None:
@@ -35,7 +37,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await working
 
 
-async def _work(world: TheWorld) -> None:
+async def _work(world: Simulation) -> None:
     async with asyncio.TaskGroup() as going_on:
         going_on.create_task(carrier.work(world))
         going_on.create_task(webhooks.work(world))
@@ -48,8 +50,8 @@ def _end_if_failed(working: asyncio.Task[None]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-HOST = os.environ.get("OUTSIDE_HOST", "127.0.0.1")
-_NAMES = {name.upper() for name in Settings.model_fields}
+HOST = os.environ.get("SIMULATORS_HOST", "127.0.0.1")
+_NAMES = {name.upper() for name in SimulatorSettings.model_fields}
 app = FastAPI(title="The outside world", lifespan=lifespan)
 app.include_router(provider.router)
 app.include_router(provider.books)
@@ -58,20 +60,20 @@ app.include_router(mail.router)
 
 
 @app.get("/settings")
-async def told(world: World) -> Settings:
+async def told(world: CurrentSimulation) -> SimulatorSettings:
     return world.settings
 
 
 @app.put("/settings")
-async def tell(body: dict[str, Any], world: World) -> Settings:
+async def tell(body: dict[str, Any], world: CurrentSimulation) -> SimulatorSettings:
     """Change what is given, keep the rest. Shipments on their way keep the time they were given."""
     try:
-        world.settings = Settings.model_validate(world.settings.model_dump() | body)
+        world.settings = SimulatorSettings.model_validate(world.settings.model_dump() | body)
     except ValidationError as error:
         raise HTTPException(422, error.errors(include_url=False, include_context=False)) from error
     return world.settings
 
 
 if __name__ == "__main__":
-    port = int(os.environ.get("OUTSIDE_PORT", "8090"))
+    port = int(os.environ.get("SIMULATORS_PORT", "8090"))
     uvicorn.run(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=1)

@@ -1,6 +1,6 @@
 """The carrier: takes parcels, sends and delivers or loses them after a while, and says so by webhooks.
 
-What becomes of a parcel is said by its postcode, or by the mood of the world.
+What becomes of a parcel is said by its postcode, or by the faults of the world.
 """
 
 import time
@@ -12,40 +12,40 @@ from uuid import uuid4
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from simulators.faults import Road
-from simulators.simulation import Answer, Key, Moody, TheWorld, World, reply
+from simulators.faults import DeliveryRoute
+from simulators.simulation import Answer, CurrentSimulation, FaultInjectingRoute, IdempotencyKey, Simulation, reply
 from simulators.webhooks import tell
 
-router = APIRouter(prefix="/shipments", route_class=Moody)
+router = APIRouter(prefix="/shipments", route_class=FaultInjectingRoute)
 NOT_SERVED = "XX"  # a country
 DEPOT = "Leipzig"
-ROADS = {
-    "99500": Road(trouble="breaks"),
-    "99503": Road(trouble="unavailable"),
-    "99504": Road(trouble="slow"),
-    "99505": Road(trouble="late"),
-    "99598": Road(stays=True),
-    "99599": Road(lost=True),
+DELIVERY_ROUTES = {
+    "99500": DeliveryRoute(fault="breaks"),
+    "99503": DeliveryRoute(fault="unavailable"),
+    "99504": DeliveryRoute(fault="slow"),
+    "99505": DeliveryRoute(fault="late"),
+    "99598": DeliveryRoute(stays=True),
+    "99599": DeliveryRoute(lost=True),
 }
-_PLAIN = Road()
+_PLAIN = DeliveryRoute()
 
 
-class Address(BaseModel, extra="allow"):
+class ShippingAddress(BaseModel, extra="allow"):
     postcode: str
     country: str
 
 
-class Send(BaseModel, extra="forbid"):
+class ShipmentRequest(BaseModel, extra="forbid"):
     reference: str
-    address: Address
+    address: ShippingAddress
     parcels: list[dict[str, Any]]
 
 
 @router.post("")
-async def send(body: Send, world: World, key: Key) -> Response:
+async def send(body: ShipmentRequest, world: CurrentSimulation, key: IdempotencyKey) -> Response:
     """Take a shipment: 201 accepted, or 422 rejected with a reason."""
     postcode = body.address.postcode
-    road = _road(world, postcode)
+    road = _delivery_route(world, postcode)
 
     def act() -> Answer:
         if body.address.country == NOT_SERVED:
@@ -66,11 +66,11 @@ async def send(body: Send, world: World, key: Key) -> Response:
         return 201, _shown(shipment)
 
     world.parcels_changed.set()
-    return await world.answer(key, f"send {body.model_dump_json()}", act, road.trouble)
+    return await world.answer(key, f"send {body.model_dump_json()}", act, road.fault)
 
 
 @router.post("/{id}/cancel")
-async def cancel(id: str, world: World) -> Response:
+async def cancel(id: str, world: CurrentSimulation) -> Response:
     """Stop it: 200 cancelled, also if it was; 409 with the shipment when it has left."""
 
     def act() -> Answer:
@@ -82,18 +82,18 @@ async def cancel(id: str, world: World) -> Response:
 
 
 @router.get("/{id}")
-async def shipment(id: str, world: World) -> Response:
+async def shipment(id: str, world: CurrentSimulation) -> Response:
     return await _asked(
         id, world, "get", lambda: (200, _shown(*world.rows("SELECT * FROM shipments WHERE id = ?", id)))
     )
 
 
 @router.get("")
-async def shipments(reference: str, world: World) -> list[dict[str, Any]]:
+async def shipments(reference: str, world: CurrentSimulation) -> list[dict[str, Any]]:
     return [_shown(found) for found in world.rows("SELECT * FROM shipments WHERE reference = ?", reference)]
 
 
-async def work(world: TheWorld) -> None:
+async def work(world: Simulation) -> None:
     """Move shipments when it is time; sleep until then."""
     while True:
         world.parcels_changed.clear()
@@ -102,19 +102,19 @@ async def work(world: TheWorld) -> None:
         await world.until(next_one["due_at"], world.parcels_changed)
 
 
-def _move_shipments(world: TheWorld) -> None:
+def _move_shipments(world: Simulation) -> None:
     now = time.time()
     with world.transaction():
         for shipment in world.rows("SELECT * FROM shipments WHERE due_at <= ? ORDER BY due_at", now):
-            road, left = _road(world, shipment["postcode"]), shipment["status"] == "dispatched"
-            lost = road.lost or world.chance.random() < world.settings.mood.lost
+            road, left = _delivery_route(world, shipment["postcode"]), shipment["status"] == "dispatched"
+            lost = road.lost or world.chance.random() < world.settings.faults.lost
             shipment["status"] = ("lost" if lost else "delivered") if left else "dispatched"
             shipment["due_at"] = None if left else now + world.settings.deliver_seconds
             world.rows("UPDATE shipments SET status = :status, due_at = :due_at WHERE id = :id", **shipment)
             _tell(shipment, road, world)
 
 
-def _tell(shipment: dict[str, Any], road: Road, world: TheWorld) -> None:
+def _tell(shipment: dict[str, Any], road: DeliveryRoute, world: Simulation) -> None:
     left = shipment["status"] == "dispatched"
     late = road.news == "late" or (road.news == "reversed" and left)
     news = {**_shown(shipment), "place": DEPOT if left else None}
@@ -123,23 +123,23 @@ def _tell(shipment: dict[str, Any], road: Road, world: TheWorld) -> None:
         tell(world, "carrier", f"shipment.{shipment['status']}", news, after=after)
 
 
-async def _asked(id: str, world: TheWorld, what: str, act: Callable[[], Answer]) -> Response:
-    """What needs no idempotency key, of a shipment that must be there. The first time with the trouble of its road."""
+async def _asked(id: str, world: Simulation, what: str, act: Callable[[], Answer]) -> Response:
+    """What needs no idempotency key, of a shipment that must be there. The first time with the fault of its road."""
     with world.transaction():
         found = world.rows("SELECT * FROM shipments WHERE id = ?", id)
         if not found:
             return reply((404, {"code": "shipment_not_found"}))
-        road = _road(world, found[0]["postcode"])
-        trouble = road.trouble if road.trouble and world.first(f"{what} {id}") else None
-        if trouble == "unavailable":
+        road = _delivery_route(world, found[0]["postcode"])
+        fault = road.fault if road.fault and world.first(f"{what} {id}") else None
+        if fault == "unavailable":
             return reply((503, {"code": "unavailable"}))
         answer = act()
-    return await world.suffer(trouble, reply(answer))
+    return await world.apply_fault(fault, reply(answer))
 
 
-def _road(world: TheWorld, postcode: str) -> Road:
+def _delivery_route(world: Simulation, postcode: str) -> DeliveryRoute:
     told = world.settings.postcodes
-    return told.get(postcode) or told.get("*") or ROADS.get(postcode, _PLAIN)
+    return told.get(postcode) or told.get("*") or DELIVERY_ROUTES.get(postcode, _PLAIN)
 
 
 def _shown(shipment: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The mail servers of the world: one that takes everything on OUTSIDE_MAIL_PORT, and shows it on `GET /mails?to=…`.
+"""The mail servers of the world: one that takes everything on SIMULATORS_MAIL_PORT, and shows it on `GET /mails?to=…`.
 
-What is before the @ says how a mailbox behaves (`MAILBOXES`); the mood of the world befalls all of them.
+What is before the @ says how a mailbox behaves (`MAILBOXES`); the faults of the world befalls all of them.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import APIRouter
 
-from simulators.simulation import TheWorld, World
+from simulators.simulation import CurrentSimulation, Simulation
 
 router = APIRouter()
 
@@ -25,12 +25,12 @@ BUSY = "451 4.3.0 Try again later"
 
 
 @router.get("/mails")
-async def mails(world: World, to: str, limit: int = 50) -> list[dict[str, Any]]:
+async def mails(world: CurrentSimulation, to: str, limit: int = 50) -> list[dict[str, Any]]:
     """What a mailbox holds, the newest first, as text, HTML and headers."""
     return world.rows("SELECT * FROM mails WHERE recipient = ? ORDER BY id DESC LIMIT ?", to.lower(), limit)
 
 
-async def serve(world: TheWorld, host: str, port: int) -> asyncio.Server:
+async def serve(world: Simulation, host: str, port: int) -> asyncio.Server:
     mailboxes = Mailboxes(world)
     return await asyncio.get_running_loop().create_server(
         lambda: SMTP(mailboxes, enable_SMTPUTF8=True, hostname="mail.example"), host, port
@@ -40,7 +40,7 @@ async def serve(world: TheWorld, host: str, port: int) -> asyncio.Server:
 class Mailboxes:
     """The hooks that aiosmtpd calls."""
 
-    def __init__(self, world: TheWorld) -> None:
+    def __init__(self, world: Simulation) -> None:
         self._world = world
 
     async def handle_RCPT(
@@ -57,15 +57,15 @@ class Mailboxes:
         habit = MAILBOXES.get(envelope.rcpt_tos[0].partition("@")[0])
         if habit == "full" and self._is_first_try(message):
             return "452 4.2.2 The mailbox is full"
-        trouble = world.settings.mood.trouble(world.chance)
-        if trouble == "unavailable":
+        fault = world.settings.faults.fault(world.chance)
+        if fault == "unavailable":
             return BUSY
-        if habit == "slow" or trouble == "slow":
+        if habit == "slow" or fault == "slow":
             await asyncio.sleep(settings.slow_seconds)
-        elif trouble == "late":
+        elif fault == "late":
             await asyncio.sleep(settings.late_seconds)
         self._keep(message, envelope)
-        return BUSY if trouble == "breaks" else "250 2.0.0 Taken"
+        return BUSY if fault == "breaks" else "250 2.0.0 Taken"
 
     def _is_first_try(self, message: EmailMessage) -> bool:
         return bool(

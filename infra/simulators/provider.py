@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from simulators.faults import Card
-from simulators.simulation import Answer, Key, Moody, TheWorld, World, reply
+from simulators.simulation import Answer, CurrentSimulation, FaultInjectingRoute, IdempotencyKey, Simulation, reply
 from simulators.webhooks import tell
 
-router = APIRouter(prefix="/payments", route_class=Moody)
+router = APIRouter(prefix="/payments", route_class=FaultInjectingRoute)
 books = APIRouter()
 CARDS = {
     "tok_visa": Card(),
@@ -22,28 +22,28 @@ CARDS = {
     "tok_not_captured": Card(not_captured="authorization_expired"),
     "tok_not_captured_once": Card(not_captured="authorization_expired", only_once=True),
     "tok_not_refunded": Card(not_refunded="account_closed"),
-    "tok_unavailable": Card(trouble="unavailable"),
-    "tok_breaks": Card(trouble="breaks"),
-    "tok_late": Card(trouble="late"),
-    "tok_slow": Card(trouble="slow"),
+    "tok_unavailable": Card(fault="unavailable"),
+    "tok_breaks": Card(fault="breaks"),
+    "tok_late": Card(fault="late"),
+    "tok_slow": Card(fault="slow"),
 }
 _UNKNOWN = Card(declined="unknown_card")
 
 
-class Authorize(BaseModel, extra="forbid"):
+class PaymentRequest(BaseModel, extra="forbid"):
     reference: Annotated[str, Field(min_length=1)]
     amount_cents: Annotated[int, Field(gt=0)]
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
     token: str
 
 
-class Refund(BaseModel, extra="forbid"):
+class RefundRequest(BaseModel, extra="forbid"):
     reference: str = ""
     amount_cents: Annotated[int, Field(gt=0)]
 
 
 @router.post("")
-async def authorize(body: Authorize, world: World, key: Key) -> Response:
+async def authorize(body: PaymentRequest, world: CurrentSimulation, key: IdempotencyKey) -> Response:
     """Hold an amount: 201 with status authorized, or declined and a reason."""
     card = _card(world, body.token)
 
@@ -52,11 +52,11 @@ async def authorize(body: Authorize, world: World, key: Key) -> Response:
         payment |= {"status": "declined" if card.declined else "authorized", "captured_cents": 0, "refunded_cents": 0}
         return 201, _saved(world, payment)
 
-    return await world.answer(key, f"authorize {body.model_dump_json()}", act, card.trouble)
+    return await world.answer(key, f"authorize {body.model_dump_json()}", act, card.fault)
 
 
 @router.post("/{id}/capture")
-async def capture(id: str, world: World, key: Key) -> Response:
+async def capture(id: str, world: CurrentSimulation, key: IdempotencyKey) -> Response:
     """Take what is held. The answer is the payment as it is then, captured or not, with the reason."""
 
     def act(payment: dict[str, Any], card: Card) -> Answer:
@@ -72,7 +72,7 @@ async def capture(id: str, world: World, key: Key) -> Response:
 
 
 @router.post("/{id}/void")
-async def void(id: str, world: World, key: Key) -> Response:
+async def void(id: str, world: CurrentSimulation, key: IdempotencyKey) -> Response:
     """Give back whatever is left: what is held becomes voided, what was taken refunded."""
 
     def act(payment: dict[str, Any], _: Card) -> Answer:
@@ -86,7 +86,7 @@ async def void(id: str, world: World, key: Key) -> Response:
 
 
 @router.post("/{id}/refunds")
-async def refund(id: str, body: Refund, world: World, key: Key) -> Response:
+async def refund(id: str, body: RefundRequest, world: CurrentSimulation, key: IdempotencyKey) -> Response:
     """Give back a part of what was taken: 201 with status refunded, or refused and a reason."""
 
     def act(payment: dict[str, Any], card: Card) -> Answer:
@@ -105,7 +105,10 @@ async def refund(id: str, body: Refund, world: World, key: Key) -> Response:
 
 @router.get("")
 async def payments(
-    world: World, reference: str | None = None, since: int = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    world: CurrentSimulation,
+    reference: str | None = None,
+    since: int = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict[str, Any]]:
     """Those of a reference, or those with a change after the one numbered `since`, in the order of their last change.
 
@@ -118,13 +121,13 @@ async def payments(
 
 
 @router.get("/{id}/refunds")
-async def refunds(id: str, reference: str, world: World) -> list[dict[str, Any]]:
+async def refunds(id: str, reference: str, world: CurrentSimulation) -> list[dict[str, Any]]:
     found = world.rows("SELECT * FROM refunds WHERE payment_id = ? AND reference = ?", id, reference)
     return [{**it, "status": "refunded", "reason": None} for it in found]
 
 
 @books.get("/totals")
-async def totals(world: World) -> dict[str, int]:
+async def totals(world: CurrentSimulation) -> dict[str, int]:
     """Where the money is, for whoever checks that none was lost."""
     (sums,) = world.rows(
         "SELECT total(amount_cents) FILTER (WHERE status = 'authorized') AS authorized_cents,"
@@ -137,22 +140,22 @@ async def totals(world: World) -> dict[str, int]:
 
 
 async def _act_on(
-    id: str, world: TheWorld, key: str, what: str, act: Callable[[dict[str, Any], Card], Answer]
+    id: str, world: Simulation, key: str, what: str, act: Callable[[dict[str, Any], Card], Answer]
 ) -> Response:
     """What was asked of a payment, of which there must be one."""
     found = world.rows("SELECT * FROM payments WHERE id = ?", id)
     if not found:
         return reply((404, {"code": "payment_not_found"}))
     card = _card(world, found[0]["token"])
-    return await world.answer(key, f"{what} {id}", lambda: act(found[0], card), card.trouble)
+    return await world.answer(key, f"{what} {id}", lambda: act(found[0], card), card.fault)
 
 
-def _card(world: TheWorld, token: str) -> Card:
+def _card(world: Simulation, token: str) -> Card:
     told = world.settings.cards
     return told.get(token) or told.get("*") or CARDS.get(token, _UNKNOWN)
 
 
-def _saved(world: TheWorld, payment: dict[str, Any], told: str | bool = True) -> dict[str, Any]:
+def _saved(world: Simulation, payment: dict[str, Any], told: str | bool = True) -> dict[str, Any]:
     """Keep the payment as it is now, number the change, and tell who wants to know."""
     world.rows(
         "INSERT OR REPLACE INTO payments (id, reference, amount_cents, currency, token, status, reason,"

@@ -4,15 +4,13 @@ import os
 import sys
 from dataclasses import dataclass, field
 
-from local.server import Server, ask
+from local.server import LocalServer, ask
 
 
 @dataclass
-class Outside(Server):
+class Simulators(LocalServer):
     name: str = "outside"
-    settings: dict[str, str] = field(
-        default_factory=dict
-    )  # environment variables: see `simulation.Settings`
+    settings: dict[str, str] = field(default_factory=dict)  # environment variables: see `simulation.SimulatorSettings`
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -22,7 +20,7 @@ class Outside(Server):
 
     def environment(self) -> dict[str, str]:
         state = str(self.folder / "outside.sqlite")
-        return {**os.environ, "OUTSIDE_PORT": str(self.port), "OUTSIDE_STATE": state, **self.settings}
+        return {**os.environ, "SIMULATORS_PORT": str(self.port), "SIMULATORS_STATE": state, **self.settings}
 
     def ready(self) -> bool:
         return ask(self.port, b"GET /settings HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")

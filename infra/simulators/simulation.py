@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, model_validator
 
-from simulators.faults import Card, Mood, Named, Road, Trouble
+from simulators.faults import Card, DeliveryRoute, Fault, FaultProfile, FaultRates
 
 _PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
 # Run once each, in this order: a file keeps the number of those it has seen in its user_version.
@@ -61,7 +61,7 @@ Answer = tuple[int, dict[str, Any]]
 Recipient = Literal["carrier", "provider"]  # whose webhooks these are
 
 
-class Settings(BaseModel, extra="forbid"):
+class SimulatorSettings(BaseModel, extra="forbid"):
     """What can be told at the start by the environment and at run time by PUT /settings (until the next start)."""
 
     dispatch_seconds: Annotated[float, Field(ge=0)] = 5
@@ -69,9 +69,9 @@ class Settings(BaseModel, extra="forbid"):
     slow_seconds: Annotated[float, Field(ge=0)] = 30
     late_seconds: Annotated[float, Field(ge=0)] = 0.5
     webhook_late_seconds: Annotated[float, Field(ge=0)] = 5
-    mood: Named = Mood()
+    faults: FaultProfile = FaultRates()
     cards: dict[str, Card] = {}  # by token, before those the provider knows; "*" is every card
-    postcodes: dict[str, Road] = {}  # the same for parcels, by postcode
+    postcodes: dict[str, DeliveryRoute] = {}  # the same for parcels, by postcode
     carrier_webhook_url: str = ""  # empty: the carrier does not call back, one has to ask
     carrier_webhook_secret: str = ""  # base64
     provider_webhook_url: str = ""  # the same for the provider
@@ -91,10 +91,10 @@ class Settings(BaseModel, extra="forbid"):
         return self
 
 
-class TheWorld:
+class Simulation:
     """The sqlite file is used in the event loop's thread alone: a statement takes microseconds."""
 
-    def __init__(self, path: str, settings: Settings) -> None:
+    def __init__(self, path: str, settings: SimulatorSettings) -> None:
         self.settings = settings
         self.chance = Random(0)  # the same bad luck in every run
         # Something may be due earlier. One for each that waits: it clears its own and would miss what another clears.
@@ -125,10 +125,8 @@ class TheWorld:
             raise
         self._state.execute("COMMIT")
 
-    async def answer(
-        self, key: str, request: str, act: Callable[[], Answer], trouble: Trouble | None = None
-    ) -> Response:
-        """Act once per idempotency key and give that answer for a day; the first time, with the trouble asked for."""
+    async def answer(self, key: str, request: str, act: Callable[[], Answer], fault: Fault | None = None) -> Response:
+        """Act once per idempotency key and give that answer for a day; the first time, with the fault asked for."""
         with self.transaction():
             now = time.time()
             self.rows("DELETE FROM requests WHERE at < ?", now - ANSWERS_KEPT_SECONDS)
@@ -141,37 +139,37 @@ class TheWorld:
             )
             if seen["request"] != request:
                 return reply((409, {"code": "idempotency_key_reused"}))
-            troubled = trouble if seen["asked"] == 1 else None
-            if troubled == "unavailable":
+            applied = fault if seen["asked"] == 1 else None
+            if applied == "unavailable":
                 return reply(_UNAVAILABLE)
             if seen["answer"] is None:
                 seen["status"], answer = act()
                 seen["answer"] = json.dumps(answer)
                 self.rows("UPDATE requests SET status = :status, answer = :answer WHERE key = :key", **seen)
-        return await self.suffer(troubled, reply((seen["status"], json.loads(seen["answer"]))))
+        return await self.apply_fault(applied, reply((seen["status"], json.loads(seen["answer"]))))
 
     def first(self, key: str) -> bool:
         """Whether this is asked for the first time, of what needs no idempotency key."""
         sql = "INSERT INTO requests (key, asked, at) VALUES (?, 1, ?) ON CONFLICT (key) DO NOTHING RETURNING key"
         return bool(self.rows(sql, key, time.time()))
 
-    async def suffer(self, trouble: Trouble | None, answer: Response) -> Response:
+    async def apply_fault(self, fault: Fault | None, answer: Response) -> Response:
         """What becomes of the answer to something that was done."""
-        if trouble in ("late", "slow"):
-            await asyncio.sleep(self.settings.late_seconds if trouble == "late" else self.settings.slow_seconds)
-        return reply(_BROKEN) if trouble == "breaks" else answer
+        if fault in ("late", "slow"):
+            await asyncio.sleep(self.settings.late_seconds if fault == "late" else self.settings.slow_seconds)
+        return reply(_BROKEN) if fault == "breaks" else answer
 
 
-class Moody(APIRoute):
-    """A route that suffers from the mood of the world: `APIRouter(route_class=Moody)`."""
+class FaultInjectingRoute(APIRoute):
+    """A route that suffers from the faults of the world: `APIRouter(route_class=FaultInjectingRoute)`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         act = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             world = _world(request)
-            trouble = world.settings.mood.trouble(world.chance)
-            return reply(_UNAVAILABLE) if trouble == "unavailable" else await world.suffer(trouble, await act(request))
+            fault = world.settings.faults.fault(world.chance)
+            return reply(_UNAVAILABLE) if fault == "unavailable" else await world.apply_fault(fault, await act(request))
 
         return handle
 
@@ -184,10 +182,10 @@ def reply(answer: Answer) -> JSONResponse:
     return JSONResponse(answer[1], answer[0])
 
 
-def _world(request: Request) -> TheWorld:
-    world: TheWorld = request.app.state.world
+def _world(request: Request) -> Simulation:
+    world: Simulation = request.app.state.world
     return world
 
 
-World = Annotated[TheWorld, Depends(_world)]
-Key = Annotated[str, Header(alias="Idempotency-Key", min_length=8, max_length=200)]
+CurrentSimulation = Annotated[Simulation, Depends(_world)]
+IdempotencyKey = Annotated[str, Header(alias="Idempotency-IdempotencyKey", min_length=8, max_length=200)]

@@ -25,8 +25,8 @@ SERVICE_KEY = "a key that only the services of this test know"
 USER_KEY = OKPKey.generate_key("Ed25519", {"kid": "one", "alg": "EdDSA", "use": "sig"})
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 STREAM: dict[str, Any] = {"200": {"content": {"text/event-stream": {}}}}
-PARTS = [
-    gateway.Part.of(
+EXPOSED_SERVICES = [
+    gateway.ExposedService.of(
         "aggregator",
         {
             "paths": {
@@ -38,14 +38,14 @@ PARTS = [
             }
         },
     ),
-    gateway.Part.of("user", {"paths": {"/tokens": {"post": {}}, "/.well-known/jwks.json": {"get": {}}}}),
-    gateway.Part.of("shipping", {"paths": {}}, hooks="/hooks"),
-    gateway.Part.of("product", {"paths": {"/products": {"get": {"security": BEARER}}}}),
+    gateway.ExposedService.of("user", {"paths": {"/tokens": {"post": {}}, "/.well-known/jwks.json": {"get": {}}}}),
+    gateway.ExposedService.of("shipping", {"paths": {}}, hooks="/hooks"),
+    gateway.ExposedService.of("product", {"paths": {"/products": {"get": {"security": BEARER}}}}),
 ]
 
 
 @dataclass
-class Seen:
+class ReceivedRequest:
     """A request as a service received it."""
 
     method: str
@@ -59,7 +59,7 @@ class Upstream:
     """A small service on a port of its own: remembers what it got and answers what it was told to, or an echo."""
 
     port: int = field(default_factory=free_port)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
     answers: dict[str, list[Callable[[BaseHTTPRequestHandler], None]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -73,7 +73,7 @@ class Upstream:
     def start(self) -> None:
         upstream = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class UpstreamHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
@@ -84,7 +84,7 @@ class Upstream:
             def answer(self) -> None:
                 body = self.read_body()
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                upstream.seen.append(Seen(self.command, self.path, headers, body))
+                upstream.seen.append(ReceivedRequest(self.command, self.path, headers, body))
                 told = upstream.answers[self.path]
                 (told.pop(0) if told else reply({"path": self.path, "service": upstream.port}))(self)
 
@@ -102,7 +102,7 @@ class Upstream:
             def log_message(self, *_: object) -> None:
                 """Tests read `seen`."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), UpstreamHandler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -134,7 +134,7 @@ def hang_up(handler: BaseHTTPRequestHandler) -> None:
 
 
 @dataclass
-class Edge:
+class RunningGateway:
     """The running gateway and what stands behind it."""
 
     ports: gateway.Ports
@@ -152,7 +152,7 @@ class Edge:
     def internal(self, token: str | None = None) -> httpx.Client:
         return self.client(self.ports.internal, token)
 
-    def last(self, service: str) -> Seen:
+    def last(self, service: str) -> ReceivedRequest:
         return self.upstreams[service].seen[-1]
 
 
@@ -161,23 +161,25 @@ def new_ports() -> gateway.Ports:
 
 
 @pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    edge = Edge(new_ports(), folder / "access.log", {part.name: Upstream() for part in PARTS}, Upstream())
+    edge = RunningGateway(
+        new_ports(), folder / "access.log", {part.name: Upstream() for part in EXPOSED_SERVICES}, Upstream()
+    )
     keys = {"keys": [USER_KEY.as_dict(private=False)]}
     edge.upstreams["user"].answers["/.well-known/jwks.json"] = [reply(keys)] * 100
     for upstream in [*edge.upstreams.values(), edge.telemetry]:
         upstream.start()
-    text = gateway.config(
+    text = gateway.build_config(
         edge.ports,
         {name: upstream.url for name, upstream in edge.upstreams.items()},
-        parts=PARTS,
+        parts=EXPOSED_SERVICES,
         service_key=SERVICE_KEY,
         access_log=str(edge.log),
         otlp_endpoint=edge.telemetry.url,
         trace_ratio=0.0,
         timeout_seconds=3,
-        limits=gateway.Limits(caller=20, anonymous_writes=10),
+        limits=gateway.RateLimits(caller=20, anonymous_writes=10),
     )
     with Envoy(folder, edge.ports.admin, config=text):
         yield edge

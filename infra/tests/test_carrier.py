@@ -1,4 +1,4 @@
-"""The carrier on bad days: trouble at each call, parcels that stay or get lost, news late, twice or reversed."""
+"""The carrier on bad days: fault at each call, parcels that stay or get lost, news late, twice or reversed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,18 +10,18 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from simulators.server import Outside
+from simulators.server import Simulators
 
 from .test_simulators import SECRET, Receiver, eventually, key, to_address
 
 LOST = ["dispatched", "lost"]
 DELIVERED = ["dispatched", "delivered"]
-KIND = {"mood": "kind", "postcodes": {}, "slow_seconds": 30, "late_seconds": 0.2, "webhook_late_seconds": 5}
+KIND = {"faults": "kind", "postcodes": {}, "slow_seconds": 30, "late_seconds": 0.2, "webhook_late_seconds": 5}
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    with Outside.temporary() as server:
+def outside() -> Iterator[Simulators]:
+    with Simulators.temporary() as server:
         yield server
 
 
@@ -34,7 +34,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-async def http(outside: Outside, receiver: Receiver) -> AsyncIterator[AsyncClient]:
+async def http(outside: Simulators, receiver: Receiver) -> AsyncIterator[AsyncClient]:
     """Parcels leave and arrive at once, and that is told."""
     async with AsyncClient(base_url=outside.url, timeout=5) as client:
         hooks = {"carrier_webhook_url": receiver.url, "carrier_webhook_secret": SECRET}
@@ -65,18 +65,18 @@ def news(receiver: Receiver, parcel: dict[str, Any]) -> list[str]:
 
 
 # What is told first, the postcode, and what becomes of a parcel there.
-ROADS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
+DELIVERY_ROUTES: dict[str, tuple[dict[str, Any], str, list[str]]] = {
     "any other": ({}, "10115", DELIVERED),
     "known to lose": ({}, "99599", LOST),
     "told to lose": ({"postcodes": {"10115": {"lost": True}}}, "10115", LOST),
     "all told to lose": ({"postcodes": {"*": {"lost": True}}}, "10115", LOST),
     "told not to lose": ({"postcodes": {"99599": {}}}, "99599", DELIVERED),
     "told before all others": ({"postcodes": {"10115": {}, "*": {"lost": True}}}, "10115", DELIVERED),
-    "in a mood to lose": ({"mood": {"lost": 1}}, "10115", LOST),
+    "in a faults to lose": ({"faults": {"lost": 1}}, "10115", LOST),
 }
 
 
-@pytest.mark.parametrize(("settings", "postcode", "expected"), ROADS.values(), ids=ROADS)
+@pytest.mark.parametrize(("settings", "postcode", "expected"), DELIVERY_ROUTES.values(), ids=DELIVERY_ROUTES)
 async def test_what_becomes_of_a_parcel(
     http: AsyncClient, receiver: Receiver, settings: dict[str, Any], postcode: str, expected: list[str]
 ) -> None:
@@ -115,7 +115,7 @@ async def done(http: AsyncClient, parcel: dict[str, Any], call: str) -> bool:
     return len(found) == 2 if call == "send" else found[0]["status"] == "cancelled"
 
 
-# Trouble, how the first call ends, and whether it did what it was asked.
+# Fault, how the first call ends, and whether it did what it was asked.
 TROUBLE: dict[str, tuple[int | None, bool]] = {
     "unavailable": (503, False),
     "breaks": (500, True),
@@ -124,13 +124,13 @@ TROUBLE: dict[str, tuple[int | None, bool]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("fault", TROUBLE)
 @pytest.mark.parametrize("call", ["send", "cancel", "get"])
-async def test_trouble_strikes_each_call_once(http: AsyncClient, call: str, trouble: str) -> None:
-    expected, acted = TROUBLE[trouble]
+async def test_trouble_strikes_each_call_once(http: AsyncClient, call: str, fault: str) -> None:
+    expected, acted = TROUBLE[fault]
     await tell(http, dispatch_seconds=3600)
     parcel = await send(http, "10117")
-    await tell(http, postcodes={"10117": {"trouble": trouble}})
+    await tell(http, postcodes={"10117": {"fault": fault}})
     make = calls(http, parcel)[call]
     if expected is None:
         with pytest.raises(httpx.ReadTimeout):
@@ -181,18 +181,18 @@ async def test_news_come_late(http: AsyncClient, receiver: Receiver) -> None:
 
 async def test_a_mood_that_tells_again(http: AsyncClient, receiver: Receiver) -> None:
     """The same webhook, under the same id, though it was taken."""
-    await tell(http, mood={"webhook_again": 1})
+    await tell(http, faults={"webhook_again": 1})
     parcel = await send(http, "10115")
 
     async def again() -> bool:
         return len(news(receiver, parcel)) > 2
 
     await eventually(again, True)
-    await tell(http, mood="kind")
+    await tell(http, faults="kind")
     assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 2
 
 
-async def test_it_remembers_its_parcels_over_a_restart(outside: Outside, http: AsyncClient) -> None:
+async def test_it_remembers_its_parcels_over_a_restart(outside: Simulators, http: AsyncClient) -> None:
     """What was on its way goes on, what stays stays, and a key is still answered with its first answer."""
     await tell(http, dispatch_seconds=1, deliver_seconds=0)
     once, body = key(), to_address(uuid4().hex, postcode="99599")

@@ -12,17 +12,28 @@ import gateway
 from chassis.auth import service_token
 from local.envoy import Envoy
 
-from .conftest import PARTS, SERVICE_KEY, USER_KEY, Edge, Upstream, is_problem, new_ports, reply, user_token, wait_for
+from .conftest import (
+    EXPOSED_SERVICES,
+    SERVICE_KEY,
+    USER_KEY,
+    RunningGateway,
+    Upstream,
+    is_problem,
+    new_ports,
+    reply,
+    user_token,
+    wait_for,
+)
 
 
-def test_public_serves_the_experience_api_and_nothing_else(edge: Edge) -> None:
+def test_public_serves_the_experience_api_and_nothing_else(edge: RunningGateway) -> None:
     with edge.public() as client:
         assert client.get("/api/v1/products?q=tea").json()["path"] == "/api/v1/products?q=tea"
         for path in ("/", "/metrics", "/internal/parked", "/product/products", "/api/v1/../../metrics"):
             assert is_problem(client.get(path), 404, "not_found")
 
 
-def test_internal_strips_the_service_name(edge: Edge) -> None:
+def test_internal_strips_the_service_name(edge: RunningGateway) -> None:
     with edge.internal(user_token()) as client:
         answer = client.get("/product/products?ids=1").json()
         assert answer == {"path": "/products?ids=1", "service": edge.upstreams["product"].port}
@@ -46,7 +57,7 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("token", [None, *BAD_TOKENS.values()], ids=["none", *BAD_TOKENS])
-def test_what_the_api_declares_secured_needs_a_good_token(edge: Edge, token: str | None) -> None:
+def test_what_the_api_declares_secured_needs_a_good_token(edge: RunningGateway, token: str | None) -> None:
     before = len(edge.upstreams["aggregator"].seen)
     with edge.public(token) as client:
         for path in ("/api/v1/orders/42", "/api/v1/orders/42?open=1", "/api/v1//orders/./42"):
@@ -55,7 +66,7 @@ def test_what_the_api_declares_secured_needs_a_good_token(edge: Edge, token: str
     assert len(edge.upstreams["aggregator"].seen) == before
 
 
-def test_a_good_token_goes_on_to_the_service(edge: Edge) -> None:
+def test_a_good_token_goes_on_to_the_service(edge: RunningGateway) -> None:
     token = user_token("grace")
     with edge.public(token) as client:
         assert client.get("/api/v1/orders/42").status_code == 200
@@ -64,7 +75,7 @@ def test_a_good_token_goes_on_to_the_service(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/products", "/api/v1/orders/42"])
-def test_nobody_can_say_who_they_are_or_how_envoy_shall_behave(edge: Edge, path: str) -> None:
+def test_nobody_can_say_who_they_are_or_how_envoy_shall_behave(edge: RunningGateway, path: str) -> None:
     spoofed = {"x-caller-id": "root", "x-envoy-upstream-rq-timeout-ms": "1", "x-envoy-max-retries": "9"}
     with edge.public(user_token("grace")) as client:
         client.get(path, headers=spoofed)
@@ -74,7 +85,7 @@ def test_nobody_can_say_who_they_are_or_how_envoy_shall_behave(edge: Edge, path:
     assert received["x-envoy-expected-rq-timeout-ms"] == "3000"
 
 
-def test_internal_needs_a_token_unless_the_service_declares_otherwise(edge: Edge) -> None:
+def test_internal_needs_a_token_unless_the_service_declares_otherwise(edge: RunningGateway) -> None:
     with edge.internal() as client:
         for path in ("/product/products", "/product/internal/parked", "/product/metrics", "/nobody"):
             assert is_problem(client.get(path), 401, "unauthenticated")
@@ -83,14 +94,14 @@ def test_internal_needs_a_token_unless_the_service_declares_otherwise(edge: Edge
         assert client.post("/user/tokens", json={}).status_code == 200
 
 
-def test_internal_takes_the_tokens_of_services(edge: Edge) -> None:
+def test_internal_takes_the_tokens_of_services(edge: RunningGateway) -> None:
     with edge.internal(service_token("order", SERVICE_KEY)) as client:
         assert client.get("/product/internal/parked").status_code == 200
     with edge.internal(service_token("order", "another key that nobody has ever agreed on")) as client:
         assert is_problem(client.get("/product/internal/parked"), 401, "unauthenticated")
 
 
-def test_hooks_reach_the_services_that_have_some_byte_for_byte(edge: Edge) -> None:
+def test_hooks_reach_the_services_that_have_some_byte_for_byte(edge: RunningGateway) -> None:
     body = b'{"type":  "shipment.delivered",\r\n "odd": "\\u00e9"}\x00\xff'
     with edge.client(edge.ports.hooks) as client:
         headers = {"webhook-signature": "v1,abc=", "x-caller-id": "root"}
@@ -104,7 +115,7 @@ def test_hooks_reach_the_services_that_have_some_byte_for_byte(edge: Edge) -> No
     assert "x-caller-id" not in received.headers
 
 
-def test_the_admin_port_does_not_show_the_key(edge: Edge) -> None:
+def test_the_admin_port_does_not_show_the_key(edge: RunningGateway) -> None:
     with edge.client(edge.ports.admin) as client:
         assert client.get("/ready").status_code == 200
         assert client.get("/config_dump").status_code == 403
@@ -116,7 +127,9 @@ def test_tokens_are_taken_as_soon_as_the_user_service_is_there(tmp_path: Path) -
     user, aggregator, ports = Upstream(), Upstream(), new_ports()
     user.answers["/.well-known/jwks.json"] = [reply({"keys": [USER_KEY.as_dict(private=False)]})] * 100
     aggregator.start()
-    text = gateway.config(ports, {"user": user.url, "aggregator": aggregator.url}, parts=PARTS, access_log="/dev/null")
+    text = gateway.build_config(
+        ports, {"user": user.url, "aggregator": aggregator.url}, parts=EXPOSED_SERVICES, access_log="/dev/null"
+    )
     url = f"http://127.0.0.1:{ports.public}/api/v1/orders/1"
     headers = {"authorization": f"Bearer {user_token()}"}
     try:
@@ -135,7 +148,7 @@ def test_the_installed_services_make_a_configuration_that_envoy_accepts(tmp_path
     upstreams = {
         part.name: f"http://127.0.0.1:{number},http://{part.name}:80" for number, part in enumerate(parts, 9000)
     }
-    Envoy(tmp_path, ports.admin, config=gateway.config(ports, upstreams, service_key=SERVICE_KEY)).prepare()
+    Envoy(tmp_path, ports.admin, config=gateway.build_config(ports, upstreams, service_key=SERVICE_KEY)).prepare()
     shop = next(part for part in parts if part.name == "aggregator")
     needs_token = {(it.method, it.path) for it in shop.secured}
     assert {("POST", "/api/v1/checkouts"), ("GET", "/api/v1/orders/[^/]+"), ("GET", "/api/v1/cart")} <= needs_token

@@ -7,13 +7,13 @@ import yaml
 
 import gateway
 
-from .conftest import PARTS, Edge, is_problem, new_ports, user_token
+from .conftest import EXPOSED_SERVICES, RunningGateway, is_problem, new_ports, user_token
 
 PATH = "/api/v1/orders/42/stream"
 PAUSE_SECONDS = 3.5  # the gateway of these tests lets a request take three
 
 
-def test_each_event_arrives_before_the_next_is_sent_and_none_too_late(edge: Edge) -> None:
+def test_each_event_arrives_before_the_next_is_sent_and_none_too_late(edge: RunningGateway) -> None:
     arrived = threading.Event()
 
     def stream(handler: BaseHTTPRequestHandler) -> None:
@@ -40,7 +40,7 @@ def test_each_event_arrives_before_the_next_is_sent_and_none_too_late(edge: Edge
     assert "content-encoding" not in response.headers
 
 
-def test_a_stream_needs_a_token_and_goes_on_with_the_last_id(edge: Edge) -> None:
+def test_a_stream_needs_a_token_and_goes_on_with_the_last_id(edge: RunningGateway) -> None:
     with edge.public() as client:
         assert is_problem(client.get(PATH), 401, "unauthenticated")
     with edge.public(user_token("reader")) as client:
@@ -50,7 +50,9 @@ def test_a_stream_needs_a_token_and_goes_on_with_the_last_id(edge: Edge) -> None
 
 def test_streams_take_no_connections_from_the_shop() -> None:
     """Each holds one for as long as somebody reads."""
-    config = yaml.safe_load(gateway.config(new_ports(), {"aggregator": "http://127.0.0.1:1"}, parts=PARTS))
+    config = yaml.safe_load(
+        gateway.build_config(new_ports(), {"aggregator": "http://127.0.0.1:1"}, parts=EXPOSED_SERVICES)
+    )
     limits = {
         cluster["name"]: cluster["circuit_breakers"]["thresholds"][0]["max_connections"]
         for cluster in config["static_resources"]["clusters"]

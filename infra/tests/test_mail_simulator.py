@@ -10,27 +10,27 @@ import pytest
 from aiosmtplib import SMTP, SMTPDataError, SMTPRecipientsRefused
 
 from local.server import free_port
-from simulators.server import Outside
+from simulators.server import Simulators
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    server = Outside.temporary()
-    server.settings = {"OUTSIDE_MAIL_PORT": str(free_port()), "SLOW_SECONDS": "0.3"}
+def outside() -> Iterator[Simulators]:
+    server = Simulators.temporary()
+    server.settings = {"SIMULATORS_MAIL_PORT": str(free_port()), "SLOW_SECONDS": "0.3"}
     with server:
         yield server
 
 
 @pytest.fixture
-async def http(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def http(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=outside.url) as client:
-        await client.put("/settings", json={"mood": "kind", "slow_seconds": 0.3})
+        await client.put("/settings", json={"faults": "kind", "slow_seconds": 0.3})
         yield client
 
 
 @pytest.fixture
-async def smtp(outside: Outside) -> AsyncIterator[SMTP]:
-    async with SMTP(hostname="127.0.0.1", port=int(outside.settings["OUTSIDE_MAIL_PORT"]), timeout=5) as server:
+async def smtp(outside: Simulators) -> AsyncIterator[SMTP]:
+    async with SMTP(hostname="127.0.0.1", port=int(outside.settings["SIMULATORS_MAIL_PORT"]), timeout=5) as server:
         yield server
 
 
@@ -48,7 +48,9 @@ async def held(http: httpx.AsyncClient, to: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_what_a_mailbox_got_is_shown_newest_first(http: httpx.AsyncClient, smtp: SMTP, outside: Outside) -> None:
+async def test_what_a_mailbox_got_is_shown_newest_first(
+    http: httpx.AsyncClient, smtp: SMTP, outside: Simulators
+) -> None:
     to = f"{uuid4()}@example.org"
     first, second = a_mail(to.upper()), a_mail(to)
     await smtp.send_message(first)
@@ -85,12 +87,12 @@ async def test_a_slow_mailbox_answers_when_nobody_may_wait_any_more(http: httpx.
         await smtp.send_message(a_mail("slow@example.org"))
 
 
-@pytest.mark.parametrize(("trouble", "taken"), [("unavailable", 0), ("breaks", 1)])
+@pytest.mark.parametrize(("fault", "taken"), [("unavailable", 0), ("breaks", 1)])
 async def test_the_mood_of_the_world_befalls_mail_too(
-    http: httpx.AsyncClient, smtp: SMTP, trouble: str, taken: int
+    http: httpx.AsyncClient, smtp: SMTP, fault: str, taken: int
 ) -> None:
     to = f"{uuid4()}@example.org"
-    await http.put("/settings", json={"mood": {trouble: 1}})
+    await http.put("/settings", json={"faults": {fault: 1}})
     with pytest.raises(SMTPDataError) as refused:
         await smtp.send_message(a_mail(to))
     assert refused.value.code == 451

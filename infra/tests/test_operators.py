@@ -41,9 +41,9 @@ async def behind_a_gateway(
     monkeypatch.setattr(_system, "installed_names", lambda: names)
     ports = gateway.Ports(*[free_port() for _ in range(4)])
     urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("user", *names)} | {"product": it.url}
-    parts = [gateway.Part.of(name, openapi(service)) for name in urls]
-    config = gateway.config(ports, urls, parts=parts, service_key=SERVICE_KEY)
-    told = state.Running(
+    parts = [gateway.ExposedService.of(name, openapi(service)) for name in urls]
+    config = gateway.build_config(ports, urls, parts=parts, service_key=SERVICE_KEY)
+    told = state.RunningSystem(
         os.getpid(), None, "memory", {"internal": f"http://127.0.0.1:{ports.internal}"}, SERVICE_KEY, {}  # type: ignore[arg-type]
     )  # fmt: skip
     monkeypatch.setattr(state, "running", lambda: told)
@@ -202,7 +202,7 @@ async def test_the_tail_shows_what_is_wanted_until_it_is_interrupted(
     assert told is not None
     (tmp_path / ".agora").mkdir()
     monkeypatch.chdir(tmp_path)
-    state.write(state.Running(**asdict(told) | {"born": psutil.Process().create_time(), "children": []}))
+    state.write(state.RunningSystem(**asdict(told) | {"born": psutil.Process().create_time(), "children": []}))
     words = ["messages", "tail", "--service", "product", "--type", "StockRejected", "--json"]
     tail = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cli", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

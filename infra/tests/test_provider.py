@@ -18,29 +18,29 @@ from httpx import AsyncClient
 from standardwebhooks import Webhook
 
 from simulators import simulation
-from simulators.faults import MOODS, Mood
-from simulators.server import Outside
-from simulators.simulation import Answer, Settings, TheWorld
+from simulators.faults import FAULT_PROFILES, FaultRates
+from simulators.server import Simulators
+from simulators.simulation import Answer, Simulation, SimulatorSettings
 
 SECRET = b64encode(b"a secret of both sides").decode()
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    with Outside.temporary() as server:
+def outside() -> Iterator[Simulators]:
+    with Simulators.temporary() as server:
         yield server
 
 
 @pytest.fixture
-async def http(outside: Outside) -> AsyncIterator[AsyncClient]:
+async def http(outside: Simulators) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(base_url=outside.url, timeout=5) as client:
         yield client
-        told = {"mood": "kind", "cards": {}, "provider_webhook_url": "", "late_seconds": 0.5, "slow_seconds": 30}
+        told = {"faults": "kind", "cards": {}, "provider_webhook_url": "", "late_seconds": 0.5, "slow_seconds": 30}
         (await client.put("/settings", json=told)).raise_for_status()
 
 
 def key() -> dict[str, str]:
-    return {"Idempotency-Key": uuid4().hex}
+    return {"Idempotency-IdempotencyKey": uuid4().hex}
 
 
 async def tell(http: AsyncClient, **settings: Any) -> None:
@@ -69,51 +69,49 @@ async def shown(http: AsyncClient, payment: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_mood_draws_its_shares() -> None:
-    chance, cruel = Random(1), MOODS["cruel"]
-    drawn = Counter(cruel.trouble(chance) for _ in range(20_000))
-    for trouble in ("unavailable", "breaks", "late", "slow"):
-        assert abs(drawn[trouble] / 20_000 - getattr(cruel, trouble)) < 0.01
-    assert {Mood().trouble(chance) for _ in range(1_000)} == {None}
+    chance, cruel = Random(1), FAULT_PROFILES["cruel"]
+    drawn = Counter(cruel.fault(chance) for _ in range(20_000))
+    for fault in ("unavailable", "breaks", "late", "slow"):
+        assert abs(drawn[fault] / 20_000 - getattr(cruel, fault)) < 0.01
+    assert {FaultRates().fault(chance) for _ in range(1_000)} == {None}
 
 
 @pytest.mark.parametrize(
-    ("trouble", "status", "done"), [("unavailable", 503, False), ("breaks", 500, True), ("late", 200, True)]
+    ("fault", "status", "done"), [("unavailable", 503, False), ("breaks", 500, True), ("late", 200, True)]
 )
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_mood_is_for_all_requests(
-    http: AsyncClient, trouble: str, status: int, done: bool, method: str
-) -> None:
-    """Also those that only ask, and each time anew, unlike the trouble of a card."""
+async def test_a_mood_is_for_all_requests(http: AsyncClient, fault: str, status: int, done: bool, method: str) -> None:
+    """Also those that only ask, and each time anew, unlike the fault of a card."""
     payment = await pay(http)
-    await tell(http, mood={trouble: 1}, late_seconds=0)
+    await tell(http, faults={fault: 1}, late_seconds=0)
     once, url = key(), f"/payments/{payment['id']}/capture"
     for _ in range(2):
         if method == "POST":
             assert (await http.post(url, headers=once)).status_code == status
         else:
             assert (await http.get("/payments", params={"reference": "x"})).status_code == status
-    await tell(http, mood="kind")
+    await tell(http, faults="kind")
     if method == "POST":
         assert ((await shown(http, payment))["status"] == "captured") == done
 
 
 async def test_a_time_out_after_acting(http: AsyncClient) -> None:
     payment = await pay(http)
-    await tell(http, mood={"slow": 1}, slow_seconds=5)
+    await tell(http, faults={"slow": 1}, slow_seconds=5)
     with pytest.raises(httpx.ReadTimeout):
         await http.post(f"/payments/{payment['id']}/capture", headers=key(), timeout=0.2)
-    await tell(http, mood="kind")
+    await tell(http, faults="kind")
     assert (await shown(http, payment))["status"] == "captured"
 
 
 async def test_the_carrier_shares_the_mood(http: AsyncClient) -> None:
-    await tell(http, mood={"unavailable": 1})
+    await tell(http, faults={"unavailable": 1})
     assert (await http.get("/shipments", params={"reference": "x"})).status_code == 503
 
 
-@pytest.mark.parametrize("mood", ["grumpy", {"unavailable": 2}, {"unkind": 1}, 7])
-async def test_an_unknown_mood_is_refused(http: AsyncClient, mood: Any) -> None:
-    assert (await http.put("/settings", json={"mood": mood})).status_code == 422
+@pytest.mark.parametrize("faults", ["grumpy", {"unavailable": 2}, {"unkind": 1}, 7])
+async def test_an_unknown_mood_is_refused(http: AsyncClient, faults: Any) -> None:
+    assert (await http.put("/settings", json={"faults": faults})).status_code == 422
 
 
 async def test_cards_can_be_changed_at_run_time(http: AsyncClient) -> None:
@@ -156,7 +154,7 @@ async def test_a_void_gives_back_the_rest(http: AsyncClient) -> None:
 
 async def test_a_refund_is_made_once_per_key_and_can_be_found(http: AsyncClient) -> None:
     payment, once = await pay(http, "capture"), key()
-    await tell(http, cards={"*": {"trouble": "breaks"}})
+    await tell(http, cards={"*": {"fault": "breaks"}})
     url, body = f"/payments/{payment['id']}/refunds", {"reference": "mine", "amount_cents": 400}
     statuses = [(await http.post(url, json=body, headers=once)).status_code for _ in range(3)]
     assert statuses == [500, 201, 201]
@@ -172,7 +170,7 @@ async def test_a_card_that_takes_no_money_back(http: AsyncClient) -> None:
     assert (refused["status"], refused["reason"]) == ("refused", "account_closed")
 
 
-async def test_the_list_pages_by_change_and_survives_a_restart(outside: Outside, http: AsyncClient) -> None:
+async def test_the_list_pages_by_change_and_survives_a_restart(outside: Simulators, http: AsyncClient) -> None:
     """Each payment once, where it changed last; one that changes while one pages comes again."""
     position = max((it["changed"] for it in (await http.get("/payments?limit=1000")).json()), default=0)
     first, *others = [await pay(http) for _ in range(4)]
@@ -235,11 +233,11 @@ async def test_every_change_is_told(http: AsyncClient, receiver: Receiver) -> No
 
 
 async def test_webhooks_come_again_and_out_of_order(http: AsyncClient, receiver: Receiver) -> None:
-    await tell(http, mood={"webhook_again": 1})
+    await tell(http, faults={"webhook_again": 1})
     await pay(http)
     first, again = (await receiver.until(2))[:2]
     assert first == again
-    await tell(http, mood={"webhook_late": 1}, webhook_late_seconds=1)
+    await tell(http, faults={"webhook_late": 1}, webhook_late_seconds=1)
     orders = [(await pay(http, "capture"))["reference"] for _ in range(20)]
     await receiver.until(42)
     types = {id: [it["type"] for it in receiver.taken if it["reference"] == id] for id in orders}
@@ -247,7 +245,7 @@ async def test_webhooks_come_again_and_out_of_order(http: AsyncClient, receiver:
 
 
 async def test_old_answers_are_forgotten_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    it = TheWorld(str(tmp_path / "world.sqlite"), Settings())
+    it = Simulation(str(tmp_path / "world.sqlite"), SimulatorSettings())
     acted: list[float] = []
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
@@ -271,7 +269,7 @@ async def test_a_memory_of_before_is_taken_over(tmp_path: Path) -> None:
     old.execute("INSERT INTO requests VALUES ('key', 'capture', 1, 200, '{}')")
     old.commit()
     for _ in range(2):
-        it = TheWorld(path, Settings())
+        it = Simulation(path, SimulatorSettings())
         (payment,) = it.rows("SELECT * FROM payments")
         assert (payment["captured_cents"], payment["refunded_cents"], payment["changed"]) == (500, 0, 1)
     assert (await it.answer("key", "capture", lambda: (500, {}))).status_code == 200

@@ -46,10 +46,10 @@ async def aggregator(launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(f"{name}_URL", upstream.url)
     aggregator = await launch(service)
     ports = gateway.Ports(*[free_port() for _ in range(4)])
-    parts = [gateway.Part.of("aggregator", openapi(service))]
-    config = gateway.config(ports, {"aggregator": aggregator.url}, parts=parts, service_key=SERVICE_KEY)
+    parts = [gateway.ExposedService.of("aggregator", openapi(service))]
+    config = gateway.build_config(ports, {"aggregator": aggregator.url}, parts=parts, service_key=SERVICE_KEY)
     urls = {"internal": f"http://127.0.0.1:{ports.internal}"}
-    told = state.Running(os.getpid(), None, "memory", urls, SERVICE_KEY, {})  # type: ignore[arg-type]
+    told = state.RunningSystem(os.getpid(), None, "memory", urls, SERVICE_KEY, {})  # type: ignore[arg-type]
     monkeypatch.setattr(state, "running", lambda: told)
     async with Envoy(tmp_path, ports.admin, config=config):
         yield aggregator

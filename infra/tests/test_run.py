@@ -20,9 +20,9 @@ import pytest
 from rich.console import Console
 
 from local import run, state
-from local.errors import Trouble
+from local.errors import CommandError
 from local.server import free_port
-from local.system import Shop
+from local.system import LocalSystem
 
 
 @pytest.fixture
@@ -122,13 +122,13 @@ def test_status_of_nothing_says_so(checkout: Path) -> None:
     [("kafka", {"cups"}, "there is no service cups"), ("memory", {"order"}, "none can be left out")],
 )
 def test_what_cannot_be_left_out_is_refused(checkout: Path, broker: str, left_out: set[str], words: str) -> None:
-    with pytest.raises(Trouble, match=words):
+    with pytest.raises(CommandError, match=words):
         run.run(Console(), broker, left_out)
 
 
 def test_a_full_disk_is_found_before_anything_starts(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_FREE_BYTES", 2**62)
-    with pytest.raises(Trouble, match="the disk is nearly full"):
+    with pytest.raises(CommandError, match="the disk is nearly full"):
         run.run(Console(), "kafka", set())
 
 
@@ -137,24 +137,26 @@ def test_a_disk_that_gets_full_is_one_line(checkout: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(state, "write_private", fail)
-    with pytest.raises(Trouble, match="the disk is full: free some space"):
+    with pytest.raises(CommandError, match="the disk is full: free some space"):
         run.run(Console(), "kafka", set())
 
 
 def test_without_the_jars_the_run_without_kafka_is_offered(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> list[Path]:
-        raise Trouble("kafka_2.13-4.4.0.jar cannot be fetched: no network")
+        raise CommandError("kafka_2.13-4.4.0.jar cannot be fetched: no network")
 
     monkeypatch.setattr(run, "fetched", refuse)
-    with pytest.raises(Trouble, match=r"no network\. Without Kafka .*: BROKER=memory make run"):
+    with pytest.raises(CommandError, match=r"no network\. Without Kafka .*: BROKER=memory make run"):
         run.run(Console(), "kafka", set())
 
 
 def test_ports_and_secrets_stay_from_run_to_run(checkout: Path) -> None:
     state.folder().mkdir()
-    first, second = (Shop(state.folder(), state.Kept(), services=["order", "shipping"]) for _ in range(2))
+    first, second = (LocalSystem(state.folder(), state.LocalState(), services=["order", "shipping"]) for _ in range(2))
     assert first.ports == second.ports
     assert first.environment("order") == second.environment("order")
     assert "SHIPPING_DATABASE_URL" not in first.environment("order"), "a service is not told its peers' secrets"
     with socket.create_server(("127.0.0.1", first.ports["order"])):
-        assert Shop(state.folder(), state.Kept(), services=["order"]).ports["order"] != first.ports["order"]
+        assert (
+            LocalSystem(state.folder(), state.LocalState(), services=["order"]).ports["order"] != first.ports["order"]
+        )

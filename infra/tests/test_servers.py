@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from local import jars
 from local.envoy import Envoy
-from local.errors import Trouble
+from local.errors import CommandError
 from local.jars import Jar, fetched, locked_jars
 from local.kafka import Kafka
 from local.postgres import Postgres
@@ -101,14 +101,14 @@ def test_envoy_answers_with_a_valid_configuration_and_refuses_another(tmp_path: 
     admin, port = free_port(), free_port()
     with Envoy(tmp_path, admin, config=_envoy_config(admin, port, 204)):
         assert httpx.get(f"http://127.0.0.1:{port}/anything").status_code == 204
-    with pytest.raises(Trouble, match="Envoy refuses"):
+    with pytest.raises(CommandError, match="Envoy refuses"):
         Envoy(tmp_path, admin, config=_envoy_config(admin, port, 99)).start()
 
 
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     with Valkey.temporary() as server:
         second = Valkey(tmp_path, server.port)
-        with pytest.raises(Trouble, match=f"port {server.port} is taken"):
+        with pytest.raises(CommandError, match=f"port {server.port} is taken"):
             second.__enter__()
         assert second.process is None
 
@@ -135,6 +135,6 @@ def test_a_jar_is_believed_only_by_its_sha256(tmp_path: Path, monkeypatch: pytes
     wanted.path.write_bytes(b"half of a jar")
     jars._fetch(wanted)
     assert wanted.path.read_bytes() == smallest.read_bytes()
-    with pytest.raises(Trouble, match="sha256 is not the one in the lock"):
+    with pytest.raises(CommandError, match="sha256 is not the one in the lock"):
         jars._fetch(Jar(wanted.group, wanted.artifact, wanted.version, "0" * 64))
     assert not wanted.path.exists()

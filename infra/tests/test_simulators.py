@@ -15,7 +15,7 @@ import pytest
 from httpx import AsyncClient
 from standardwebhooks import Webhook
 
-from simulators.server import Outside
+from simulators.server import Simulators
 
 SECRET = b64encode(b"a secret of both sides").decode()
 
@@ -56,14 +56,14 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    server = Outside.temporary()
+def outside() -> Iterator[Simulators]:
+    server = Simulators.temporary()
     with server:
         yield server
 
 
 @pytest.fixture
-async def http(outside: Outside) -> AsyncIterator[AsyncClient]:
+async def http(outside: Simulators) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(base_url=outside.url, timeout=5) as client:
         settings = {
             "dispatch_seconds": 3600,
@@ -81,7 +81,7 @@ def reference() -> str:
 
 
 def key() -> dict[str, str]:
-    return {"Idempotency-Key": uuid4().hex}
+    return {"Idempotency-IdempotencyKey": uuid4().hex}
 
 
 def on_card(token: str, reference: str, cents: int = 1_000) -> dict[str, Any]:
@@ -163,15 +163,15 @@ async def test_a_key_is_answered_once(http: AsyncClient, reference: str) -> None
     assert (await http.get("/payments", params={"reference": reference})).json() == [first.json()]
 
 
-@pytest.mark.parametrize(("trouble", "done"), [("unavailable", 0), ("breaks", 1), ("slow", 1)])
+@pytest.mark.parametrize(("fault", "done"), [("unavailable", 0), ("breaks", 1), ("slow", 1)])
 @pytest.mark.parametrize("what", ["payments", "shipments"])
 async def test_trouble_strikes_once_per_key(
-    http: AsyncClient, reference: str, what: str, trouble: str, done: int
+    http: AsyncClient, reference: str, what: str, fault: str, done: int
 ) -> None:
-    postcode = {"unavailable": "99503", "breaks": "99500", "slow": "99504"}[trouble]
-    body = on_card(f"tok_{trouble}", reference) if what == "payments" else to_address(reference, postcode=postcode)
+    postcode = {"unavailable": "99503", "breaks": "99500", "slow": "99504"}[fault]
+    body = on_card(f"tok_{fault}", reference) if what == "payments" else to_address(reference, postcode=postcode)
     once = key()
-    if trouble == "slow":
+    if fault == "slow":
         with pytest.raises(httpx.ReadTimeout):
             await http.post(f"/{what}", json=body, headers=once, timeout=0.3)
     else:
@@ -234,7 +234,7 @@ async def test_bad_settings_change_nothing(http: AsyncClient) -> None:
 
 
 async def test_kill_9_loses_and_doubles_nothing(
-    outside: Outside, http: AsyncClient, reference: str, receiver: Receiver
+    outside: Simulators, http: AsyncClient, reference: str, receiver: Receiver
 ) -> None:
     """Payments are asked for, with retries, while the program dies three times; a shipment goes on after it."""
     hooks = {"CARRIER_WEBHOOK_URL": receiver.url, "CARRIER_WEBHOOK_SECRET": SECRET}
@@ -267,7 +267,7 @@ async def test_kill_9_loses_and_doubles_nothing(
     await eventually(told, {(sent["id"], "shipment.dispatched"), (sent["id"], "shipment.delivered")})
 
 
-async def test_it_costs_nothing_at_rest(outside: Outside, http: AsyncClient, reference: str) -> None:
+async def test_it_costs_nothing_at_rest(outside: Simulators, http: AsyncClient, reference: str) -> None:
     await http.post("/shipments", json=to_address(reference), headers=key())  # due in an hour
     assert outside.process is not None
     process = psutil.Process(outside.process.pid)

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.errors import Trouble
-from local.server import Server, free_port
+from local.errors import CommandError
+from local.server import LocalServer, free_port
 from local.supervisor import Supervisor
 from local.valkey import Valkey
 
 
 @dataclass
-class Script(Server):
+class Script(LocalServer):
     """A shell script; it counts as ready when it has made the file `up`."""
 
     text: str = ""
@@ -42,7 +42,7 @@ class Script(Server):
 
 
 @asynccontextmanager
-async def supervising(folder: Path, *groups: list[Server]) -> AsyncIterator[tuple[Supervisor, list[str]]]:
+async def supervising(folder: Path, *groups: list[LocalServer]) -> AsyncIterator[tuple[Supervisor, list[str]]]:
     said: list[str] = []
     supervisor = Supervisor(folder / "logs", lambda child: said.append(f"{child.told.name} {child.told.state}"))
     for group in groups:
@@ -95,7 +95,7 @@ async def test_a_child_that_never_starts_is_given_up_with_its_last_words(tmp_pat
     script = Script(tmp_path / "it", free_port(), name="it", text="echo no module named cups >&2; exit 3")
     async with supervising(tmp_path, [script]) as (supervisor, _):
         with pytest.raises(
-            Trouble, match=r"it does not start: ended with code 3: no module named cups \(more in .*it.log"
+            CommandError, match=r"it does not start: ended with code 3: no module named cups \(more in .*it.log"
         ):
             await supervisor.until_ready()
 
@@ -118,7 +118,9 @@ async def test_all_are_stopped_in_reverse_order_and_in_time_even_the_stubborn(tm
 async def test_a_port_that_somebody_has_is_named(tmp_path: Path) -> None:
     with Valkey.temporary() as other:
         async with supervising(tmp_path, [Valkey(tmp_path / "valkey", other.port)]) as (supervisor, _):
-            with pytest.raises(Trouble, match=f"valkey does not start: port {other.port} is taken by another program"):
+            with pytest.raises(
+                CommandError, match=f"valkey does not start: port {other.port} is taken by another program"
+            ):
                 await supervisor.until_ready()
 
 

@@ -27,10 +27,10 @@ async def system(launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     user = await launch(service)
     monkeypatch.setenv("USER_URL", user.url)
     ports = gateway.Ports(*[free_port() for _ in range(4)])
-    parts = [gateway.Part.of("user", openapi(service))]
-    config = gateway.config(ports, {"user": user.url}, parts=parts, service_key=SERVICE_KEY)
+    parts = [gateway.ExposedService.of("user", openapi(service))]
+    config = gateway.build_config(ports, {"user": user.url}, parts=parts, service_key=SERVICE_KEY)
     urls = {"internal": f"http://127.0.0.1:{ports.internal}"}
-    told = state.Running(os.getpid(), None, "memory", urls, SERVICE_KEY, {})  # type: ignore[arg-type]
+    told = state.RunningSystem(os.getpid(), None, "memory", urls, SERVICE_KEY, {})  # type: ignore[arg-type]
     monkeypatch.setattr(state, "running", lambda: told)
     async with user.client() as client:
         await client.post("/accounts", json={"email": MAIL, "password": "correct horse", "name": "Ada"})

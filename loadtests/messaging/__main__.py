@@ -16,23 +16,23 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.clients import CLIENTS
-from loadtests.messaging.hand_written import ByHand, Raw
-from loadtests.messaging.measure import Bench, Failed, Measured
-from loadtests.messaging.paths import Chassis
+from loadtests.messaging.hand_written import ClientPath, HandWrittenPath
+from loadtests.messaging.measure import BenchFailed, Measurement, MessagingBench
+from loadtests.messaging.paths import ChassisPath
 from loadtests.messaging.service import BODY_BYTES
-from local.errors import Trouble
+from local.errors import CommandError
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.pulsar import Pulsar
 from local.server import free_port
 
-WAYS = {"chassis": Chassis, "by hand": ByHand, "client": Raw}
+WAYS = {"chassis": ChassisPath, "by hand": HandWrittenPath, "client": ClientPath}
 LATENCY_MESSAGES = 200
 RELAY_MESSAGES = 50_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class MessagingPlan:
     """What is to be measured on each broker."""
 
     batches: Sequence[int]
@@ -58,7 +58,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: not one of {', '.join(CLIENTS)}")
     if not all(batch.isdecimal() and int(batch) for batch in batches.split(",")):
         raise typer.BadParameter(f"{batches}: not numbers from 1, with commas")
-    plan = Plan([int(batch) for batch in batches.split(",")], messages, warm_up, backlog)
+    plan = MessagingPlan([int(batch) for batch in batches.split(",")], messages, warm_up, backlog)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(f"{messages} messages of {BODY_BYTES} bytes, load average {os.getloadavg()[0]:.1f}")
     try:
@@ -66,7 +66,7 @@ def main(
             for name in names:
                 with broker(name, folder, postgres) as bench:
                     runner.run(report(console, bench, plan))
-    except (Trouble, Failed) as error:
+    except (CommandError, BenchFailed) as error:
         console.print(f"[bold red]bench-messaging[/]: {error}")
         raise typer.Exit(1) from error
 
@@ -83,19 +83,19 @@ def servers() -> Iterator[tuple[Path, Postgres]]:
 
 
 @contextmanager
-def broker(name: str, folder: Path, postgres: Postgres) -> Iterator[Bench]:
+def broker(name: str, folder: Path, postgres: Postgres) -> Iterator[MessagingBench]:
     if name == "kafka":
         with Kafka(folder / name, free_port()) as kafka:
-            yield Bench(postgres, name, kafka, kafka.address, {"kafka_bootstrap_servers": kafka.address})
+            yield MessagingBench(postgres, name, kafka, kafka.address, {"kafka_bootstrap_servers": kafka.address})
     elif name == "pulsar":
         with Pulsar(folder / name, free_port()) as pulsar:
             settings = {"pulsar_url": pulsar.url, "pulsar_admin_url": pulsar.admin_url}
-            yield Bench(postgres, name, pulsar, pulsar.url, settings)
+            yield MessagingBench(postgres, name, pulsar, pulsar.url, settings)
     else:
-        yield Bench(postgres, name)
+        yield MessagingBench(postgres, name)
 
 
-async def report(console: Console, bench: Bench, plan: Plan) -> None:
+async def report(console: Console, bench: MessagingBench, plan: MessagingPlan) -> None:
     table = Table(title=f"\n{bench.broker}", title_justify="left", box=None, header_style="bold")
     for column in ("way", "batch", "messages/s", "CPU-ms/1000", "by process", "to by hand"):
         table.add_column(column, justify="left" if column in ("way", "by process") else "right")
@@ -105,7 +105,7 @@ async def report(console: Console, bench: Bench, plan: Plan) -> None:
             ratio = f"{measured.cpu_ms / found['by hand'].cpu_ms:.2f}"
             table.add_row(name, str(batch), f"{measured.rate:.0f}", f"{measured.cpu_ms:.0f}", parts(measured), ratio)
     console.print(table)
-    for name, way in (("chassis", Chassis), ("by hand", ByHand)):
+    for name, way in (("chassis", ChassisPath), ("by hand", HandWrittenPath)):
         p50, p99 = await bench.latency(way, min(LATENCY_MESSAGES, plan.messages))
         console.print(f" idle, commit → handler, {name}: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
     if backlog := plan.backlog:
@@ -119,7 +119,7 @@ async def report(console: Console, bench: Bench, plan: Plan) -> None:
     console.print(f" load average {os.getloadavg()[0]:.1f}")
 
 
-def parts(measured: Measured) -> str:
+def parts(measured: Measurement) -> str:
     return ", ".join(f"{name} {seconds * 1e6 / measured.messages:.0f}" for name, seconds in measured.cpu.items())
 
 

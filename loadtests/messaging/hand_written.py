@@ -11,8 +11,8 @@ import asyncpg
 
 from chassis.tables import new_id
 from loadtests.clients import AT_ONCE, CLIENTS, Record
-from loadtests.messaging.paths import Place
-from loadtests.messaging.service import NOTE, WEIGHT_G, Handed, seen
+from loadtests.messaging.paths import PathSettings
+from loadtests.messaging.service import NOTE, WEIGHT_G, ParcelHandedOver, seen
 
 WRITERS = 4  # connections of those who produce
 _COLUMNS = "topic, key, id, type, source, time, body, correlation_id, causation_id, traceparent"
@@ -32,12 +32,12 @@ INSERT INTO inbox (consumer_group, id) SELECT $1, unnest($2::uuid[]) ON CONFLICT
 _HANDLE = "INSERT INTO parcels (id, weight_g) SELECT * FROM unnest($1::uuid[], $2::bigint[])"
 
 
-class Raw:
+class ClientPath:
     """The client of the broker alone: no outbox, no inbox, nothing is written."""
 
     writes = False
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: PathSettings) -> None:
         self.place, self.topic = place, f"by-hand-{uuid4().hex[:8]}"
         self.client = CLIENTS[place.broker](place.address)
 
@@ -70,7 +70,7 @@ class Raw:
         seen.more(len(records))
 
 
-class ByHand(Raw):
+class HandWrittenPath(ClientPath):
     """With outbox, relay, inbox and a row for each message."""
 
     writes = True
@@ -119,7 +119,7 @@ def _body(parcel_id: UUID) -> bytes:
 
 
 def _outbox_row(topic: str, id: UUID, parcel_id: UUID, now: datetime) -> tuple[Any, ...]:
-    return topic, str(parcel_id), id, Handed.wire_type, "parcels", now, _body(parcel_id), str(id), None, None
+    return topic, str(parcel_id), id, ParcelHandedOver.wire_type, "parcels", now, _body(parcel_id), str(id), None, None
 
 
 def _record(row: Any) -> Record:

@@ -15,37 +15,37 @@ from chassis.outbox import BATCH
 from loadtests.clients import AT_ONCE
 from loadtests.load import at_once
 from loadtests.messaging.hand_written import WRITERS
-from loadtests.messaging.paths import Chassis, Path, Place
-from loadtests.messaging.service import BODY_BYTES, Handed, seen, service
+from loadtests.messaging.paths import ChassisPath, Path, PathSettings
+from loadtests.messaging.service import BODY_BYTES, ParcelHandedOver, seen, service
 from loadtests.meter import Meter, Seconds, spent
 from local.postgres import Postgres
-from local.server import Server
+from local.server import LocalServer
 
 PATIENCE_SECONDS = 120
 COMMIT_SECONDS = 10  # for the commit of what a handler has seen
 PAUSE_SECONDS = 0.05  # between two messages on an idle system
 _FILL = f"""
 INSERT INTO outbox (shard, topic, key, id, type, source, time, body, correlation_id)
-SELECT n % 16, '{Handed.topic}', n, uuidv7(), '{Handed.wire_type}', 'parcels', now(), $2, n
+SELECT n % 16, '{ParcelHandedOver.topic}', n, uuidv7(), '{ParcelHandedOver.wire_type}', 'parcels', now(), $2, n
 FROM generate_series(1, $1::int) n
 """
 
 
-class Failed(Exception):
+class BenchFailed(Exception):
     """Something was lost, doubled, or does not come to its end: the numbers say nothing."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """So many messages, in seconds of the clock and CPU seconds by process."""
 
     messages: int
     seconds: float
     cpu: Seconds
 
-    def __add__(self, other: "Measured") -> "Measured":
+    def __add__(self, other: "Measurement") -> "Measurement":
         cpu = {name: seconds + other.cpu[name] for name, seconds in self.cpu.items()}
-        return Measured(self.messages + other.messages, self.seconds + other.seconds, cpu)
+        return Measurement(self.messages + other.messages, self.seconds + other.seconds, cpu)
 
     @property
     def rate(self) -> float:
@@ -59,16 +59,16 @@ class Measured:
 
 
 @dataclass
-class Bench:
+class MessagingBench:
     """PostgreSQL and perhaps a broker, which the ways of messages use one after the other."""
 
     postgres: Postgres
     broker: str
-    server: Server | None = None
+    server: LocalServer | None = None
     address: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)  # that tell a service of the broker
 
-    async def place(self, batch: int = 100) -> Place:
+    async def place(self, batch: int = 100) -> PathSettings:
         """With a database in which nothing has happened yet."""
         name = service.name
         await asyncio.to_thread(self.postgres.create_databases, {name: name})
@@ -77,20 +77,20 @@ class Bench:
         database = await asyncpg.connect(url)
         await database.execute("TRUNCATE outbox, outbox_history, inbox, parcels")
         await database.close()
-        return Place(self.broker, self.address, self.settings, url, batch)
+        return PathSettings(self.broker, self.address, self.settings, url, batch)
 
     def meter(self) -> Meter:
         """This process, in which both ends are, and the servers."""
         servers = {it.name: it.process.pid for it in (self.postgres, self.server) if it and it.process}
         return Meter({"python": psutil.Process().pid} | servers, alone=["python"])
 
-    async def metered(self, messages: int, act: Callable[[], Awaitable[None]]) -> Measured:
+    async def metered(self, messages: int, act: Callable[[], Awaitable[None]]) -> Measurement:
         meter = self.meter()
         before, started = meter.seconds(), time.monotonic()
         await act()
-        return Measured(messages, time.monotonic() - started, spent(before, meter.seconds()))
+        return Measurement(messages, time.monotonic() - started, spent(before, meter.seconds()))
 
-    async def throughput(self, way: type[Path], batch: int, messages: int, warm_up: int) -> Measured:
+    async def throughput(self, way: type[Path], batch: int, messages: int, warm_up: int) -> Measurement:
         """Written and handled at the same time, `batch` of them in a transaction of either side."""
         place = await self.place(batch)
         async with way(place) as path:
@@ -115,7 +115,7 @@ class Bench:
         cuts = quantiles(found, n=100, method="inclusive")
         return cuts[49], cuts[98]
 
-    async def relay(self, messages: int, behind: int = 0) -> Measured:
+    async def relay(self, messages: int, behind: int = 0) -> Measurement:
         """The relay alone, which publishes so many messages while so many more wait behind them in the outbox."""
         place = await self.place()
         database = await asyncpg.connect(place.database_url)
@@ -125,7 +125,7 @@ class Bench:
         await database.close()
         await asyncio.to_thread(self.postgres.flush)  # what it left to be written is not the relay's
         begins = _published() + BATCH
-        async with Chassis(place, "relay"):
+        async with ChassisPath(place, "relay"):
             await _until(lambda: _published() >= begins, "published")
             return await self.metered(messages, lambda: _until(lambda: _published() >= begins + messages, "published"))
 
@@ -147,7 +147,7 @@ async def _until(holds: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         if time.monotonic() > end:
-            raise Failed(f"not all was {what} after {PATIENCE_SECONDS} s")
+            raise BenchFailed(f"not all was {what} after {PATIENCE_SECONDS} s")
         await asyncio.sleep(0.005)
 
 
@@ -157,12 +157,12 @@ def _published() -> float:
     return sum(sample.value for sample in samples if sample.name.endswith("_total"))
 
 
-async def _audit(place: Place, messages: int) -> None:
+async def _audit(place: PathSettings, messages: int) -> None:
     """Every message made its row, once."""
     database = await asyncpg.connect(place.database_url)
     end = time.monotonic() + COMMIT_SECONDS
     while (rows := await database.fetchval("SELECT count(*) FROM parcels")) != messages:
         if time.monotonic() > end:
-            raise Failed(f"{rows} rows of {messages} messages")
+            raise BenchFailed(f"{rows} rows of {messages} messages")
         await asyncio.sleep(0.05)
     await database.close()

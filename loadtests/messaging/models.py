@@ -13,7 +13,7 @@ class Row(Table, registry=registry()):
     """A table of this service."""
 
 
-class Parcel(Row, table=True):
+class HandledParcel(Row, table=True):
     __tablename__ = "parcels"
     id: UUID = Field(primary_key=True)
     weight_g: int = Field(sa_type=BigInteger)

@@ -12,12 +12,12 @@ from chassis.config import Settings
 from chassis.instance import Instance
 from chassis.messaging.memory import MemoryBroker
 from chassis.tables import new_id
-from loadtests.messaging.service import Handed, service
+from loadtests.messaging.service import ParcelHandedOver, service
 from local.server import free_port
 
 
 @dataclass(frozen=True)
-class Place:
+class PathSettings:
     """A broker, a database with the tables of the service, and how many messages a consumer takes at once."""
 
     broker: str
@@ -32,7 +32,7 @@ class Path(Protocol):
 
     writes: bool
 
-    def __init__(self, place: Place) -> None: ...
+    def __init__(self, place: PathSettings) -> None: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *_: object) -> None: ...
 
@@ -40,12 +40,12 @@ class Path(Protocol):
         """So many messages, in one transaction; returns after its commit."""
 
 
-class Chassis:
+class ChassisPath:
     """The service as it runs, with all its parts in this process."""
 
     writes = True
 
-    def __init__(self, place: Place, role: str = "all") -> None:
+    def __init__(self, place: PathSettings, role: str = "all") -> None:
         settings = Settings.of(
             service.name,
             **place.settings,
@@ -80,4 +80,4 @@ class Chassis:
         async with self.instance.database.work() as work:
             await work.begin()
             with tracing.span(service.name, "hand over", SpanKind.INTERNAL):
-                work.send(*(Handed(parcel_id=new_id()) for _ in range(count)))
+                work.send(*(ParcelHandedOver(parcel_id=new_id()) for _ in range(count)))

@@ -10,14 +10,14 @@ from chassis.service import Service
 from chassis.subscriptions import Subscriptions
 from chassis.work import UnitOfWork
 from loadtests.messaging import models
-from loadtests.messaging.models import Parcel
+from loadtests.messaging.models import HandledParcel
 
 BODY_BYTES = 600
 WEIGHT_G = 1200
 NOTE = "n" * (BODY_BYTES - 83)  # with ids and names around it, a body is of that size
 
 
-class Handed(Event, wire_type="parcels.handed.v1", key="parcel_id"):
+class ParcelHandedOver(Event, wire_type="parcels.handed.v1", key="parcel_id"):
     """A parcel was handed over. Each has a key of its own, as orders mostly have."""
 
     parcel_id: UUID
@@ -26,7 +26,7 @@ class Handed(Event, wire_type="parcels.handed.v1", key="parcel_id"):
 
 
 @dataclass
-class Seen:
+class HandledCount:
     """How many messages handlers of this process have seen, and when the last, on the monotonic clock."""
 
     count: int = 0
@@ -37,13 +37,13 @@ class Seen:
         self.at = time.monotonic()
 
 
-seen = Seen()
+seen = HandledCount()
 on = Subscriptions()
 
 
-@on(Handed)
-def handed(event: Handed, work: UnitOfWork) -> None:
-    work.add(Parcel.new(id=event.parcel_id, weight_g=event.weight_g))
+@on(ParcelHandedOver)
+def handed(event: ParcelHandedOver, work: UnitOfWork) -> None:
+    work.add(HandledParcel.new(id=event.parcel_id, weight_g=event.weight_g))
     seen.more()
 
 

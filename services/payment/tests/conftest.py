@@ -9,19 +9,19 @@ import pytest
 from chassis.tasks import Tasks
 from chassis.testing import Launch, Launched
 from payment.main import service
-from simulators.server import Outside
+from simulators.server import Simulators
 
 from .money import settings
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    with Outside.temporary() as server:
+def outside() -> Iterator[Simulators]:
+    with Simulators.temporary() as server:
         yield server
 
 
 @pytest.fixture
-async def provider(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def provider(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     """The provider's API, and after the test its good mood."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
         yield client
@@ -31,6 +31,6 @@ async def provider(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def payment(launch: Launch, outside: Outside) -> Launched:
+async def payment(launch: Launch, outside: Simulators) -> Launched:
     """Without its tasks: to them, what earlier tests left at the provider would be money that nobody knows."""
     return await launch(replace(service, tasks=Tasks()), **settings(outside))

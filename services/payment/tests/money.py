@@ -18,7 +18,7 @@ from chassis.testing import Launched
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
 from payment.models import Attempt, AttemptKind, Payment, PaymentState
 from payment.queries import books_of_orders
-from simulators.server import Outside
+from simulators.server import Simulators
 
 CENTS, PART = 1_000, 300
 SECRET = b64encode(b"shared with the provider").decode()
@@ -31,7 +31,7 @@ AT_THE_PROVIDER = {
 }
 
 
-def settings(outside: Outside) -> dict[str, Any]:
+def settings(outside: Simulators) -> dict[str, Any]:
     """What the service is told: a provider that must be quick, and a breaker that stays out of the way."""
     return {
         "PROVIDER_URL": outside.url,

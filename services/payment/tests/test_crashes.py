@@ -21,7 +21,7 @@ from chassis.tasks import Tasks
 from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
 from payment.main import service
 from payment.models import Payment
-from simulators.server import Outside
+from simulators.server import Simulators
 
 from .dying import POINTS
 from .money import CENTS, check_money, command, listed, send, settings
@@ -49,7 +49,7 @@ async def die(point: str, told: dict[str, str]) -> None:
 @pytest.mark.timeout(300)  # eight processes start and end one after the other
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_around_a_call_moves_money_once(
-    outside: Outside, provider: httpx.AsyncClient, point: str
+    outside: Simulators, provider: httpx.AsyncClient, point: str
 ) -> None:
     url = await empty_database(service)
     told = {name: str(value) for name, value in settings(outside).items()}

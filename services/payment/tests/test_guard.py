@@ -17,7 +17,7 @@ from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
 from payment.main import service
 from payment.models import Attempt
-from simulators.server import Outside
+from simulators.server import Simulators
 
 from .money import check_money, command, send, settings
 
@@ -87,7 +87,7 @@ def test_the_budget_never_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def payment(launch: Launch, outside: Outside) -> Launched:
+async def payment(launch: Launch, outside: Simulators) -> Launched:
     """With a breaker that opens."""
     told = settings(outside) | {"BREAKER_FAILURES": 20}
     return await launch(replace(service, tasks=Tasks()), **told)

@@ -12,20 +12,20 @@ from chassis.testing import Launched
 from contracts.payment import PaymentAuthorized
 from payment.models import Account, Balance, Discrepancy, Entry, Payment, Reconciliation
 from payment.tasks import close_books, reconcile
-from simulators.server import Outside
+from simulators.server import Simulators
 
 from .money import CENTS, PART, command, listed, pay, put_off, send
 
 
 @pytest.fixture
-def outside() -> Iterator[Outside]:
+def outside() -> Iterator[Simulators]:
     """A provider for each test: reconciliation sees all that it has."""
-    with Outside.temporary() as server:
+    with Simulators.temporary() as server:
         yield server
 
 
 @pytest.fixture
-async def provider(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def provider(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=outside.url) as client:
         yield client
 
@@ -108,7 +108,7 @@ async def test_amounts_that_differ_are_shown_until_they_agree(payment: Launched,
     assert await payment.rows(Discrepancy) == []
 
 
-async def test_what_we_captured_and_they_lost(payment: Launched, outside: Outside) -> None:
+async def test_what_we_captured_and_they_lost(payment: Launched, outside: Simulators) -> None:
     """The provider comes back without the memory of its last day: its list mentions none of it."""
     order_id = await pay(payment, "AC")
     outside.kill()

@@ -16,7 +16,7 @@ from joserfc.jwk import KeySet, OctKey
 from chassis.tables import new_id
 from chassis.testing import ISSUER_KEY, SERVICE_KEY, Launch, Launched
 from shipping.main import service
-from simulators.server import Outside
+from simulators.server import Simulators
 
 SECRET = b64encode(b"shared with the carrier").decode()
 
@@ -72,13 +72,13 @@ def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
 
 
 @pytest.fixture(scope="session")
-def outside() -> Iterator[Outside]:
-    with Outside.temporary() as server:
+def outside() -> Iterator[Simulators]:
+    with Simulators.temporary() as server:
         yield server
 
 
 @pytest.fixture
-async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def carrier(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     """The carrier's own interface. Parcels stay where they are, and nobody is called back."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
         settings = {"dispatch_seconds": 3600, "deliver_seconds": 3600, "carrier_webhook_url": "", "late_seconds": 0.2}

@@ -25,7 +25,7 @@ from shipping import handlers
 from shipping.carrier import ask
 from shipping.config import ShippingSettings
 from shipping.models import Shipment, ShipmentState
-from simulators.server import Outside
+from simulators.server import Simulators
 
 from .conftest import Users
 from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, hear, send
@@ -165,7 +165,7 @@ async def test_a_cancel_waits_while_it_is_unknown_who_has_the_parcel(
 
 @pytest.mark.usefixtures("webhooks")
 async def test_kill_9_of_the_carrier_sends_nothing_twice(
-    shipping: Launched, users: Users, carrier: httpx.AsyncClient, outside: Outside
+    shipping: Launched, users: Users, carrier: httpx.AsyncClient, outside: Simulators
 ) -> None:
     """Its settings are gone with it: nothing leaves in the 3600 s of before, and nobody is called back."""
     outside.settings = {"DISPATCH_SECONDS": "3600"}
