@@ -1,4 +1,4 @@
-"""What the gateway has to know of a service, read from the service itself."""
+"""What the gateway has to know of each service, read from the service itself."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class ExposedService:
-    """A service behind the gateway: where its hooks are, what can be done with and without a token, what lasts."""
+    """A service behind the gateway: the prefix of its webhooks, operations without and with a token, and streams."""
 
     name: str
     hooks: str | None
@@ -31,29 +31,32 @@ class ExposedService:
     streams: list[Operation]
 
     @classmethod
-    def of(cls, name: str, openapi: dict[str, Any], hooks: str | None = None) -> "ExposedService":
-        """From an OpenAPI document: an operation with `security` needs a token; an event stream may last."""
-        part = cls(name, hooks, [], [], [])
-        for path, methods in openapi["paths"].items():
+    def from_openapi(cls, name: str, document: dict[str, Any], hooks: str | None = None) -> "ExposedService":
+        """From an OpenAPI document: an operation with `security` needs a token; an event stream has no time limit."""
+        service = cls(name, hooks, [], [], [])
+        for path, methods in document["paths"].items():
             for method in METHODS & methods.keys():
-                operations = part.secured if methods[method].get("security") else part.open
-                operations.append(Operation(method.upper(), pattern(path)))
+                operations = service.secured if methods[method].get("security") else service.open
+                operations.append(Operation(method.upper(), path_regex(path)))
                 if STREAM in methods[method].get("responses", {}).get("200", {}).get("content", {}):
-                    part.streams.append(operations[-1])
-        return part
+                    service.streams.append(operations[-1])
+        return service
 
 
-def pattern(path: str) -> str:
+def path_regex(path: str) -> str:
     """`/orders/{order_id}` as a regular expression that matches one segment for each parameter."""
     return "".join("[^/]+" if piece.startswith("{") else re.escape(piece) for piece in re.split(r"(\{[^}]*\})", path))
 
 
-def declared() -> list[ExposedService]:
+def exposed_services() -> list[ExposedService]:
     """All installed services."""
-    return [ExposedService.of(service.name, openapi(service), service.hooks) for service in installed().values()]
+    return [
+        ExposedService.from_openapi(service.name, openapi_document(service), service.hooks)
+        for service in installed().values()
+    ]
 
 
-def openapi(service: Service) -> dict[str, Any]:
+def openapi_document(service: Service) -> dict[str, Any]:
     app = FastAPI(title=service.name)
     for router in service.routers:
         app.include_router(router)

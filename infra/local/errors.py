@@ -1,4 +1,4 @@
-"""The one error a person sees: a line that says what is wrong and what to do about it."""
+"""The one error that an operator sees: a line that says what is wrong and what to do about it."""
 
 
 class CommandError(Exception):

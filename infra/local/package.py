@@ -1,4 +1,4 @@
-"""Where the package with a server's program is installed, without importing it."""
+"""Finds the folder of an installed package, which holds a server's program, without importing the package."""
 
 from importlib.util import find_spec
 from pathlib import Path

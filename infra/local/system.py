@@ -1,4 +1,4 @@
-"""Which servers and programs make up the shop, and what each of them is told in its environment."""
+"""The servers and programs of the local system, and the environment variables that each service gets."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ from simulators.server import Simulators
 
 @dataclass(frozen=True)
 class Listeners:
-    """The ports that people know; all others are free ones."""
+    """The ports that clients know. All other ports are free ones."""
 
     public: int = 8080
     internal: int = 8081
@@ -34,56 +34,55 @@ class Listeners:
 @dataclass
 class LocalSystem:
     folder: Path
-    kept: LocalState
+    local_state: LocalState
     broker: str = "kafka"
     listeners: Listeners = field(default_factory=Listeners)
-    left_out: Collection[str] = ()
+    excluded: Collection[str] = ()
     services: list[str] = field(default_factory=lambda: sorted(entry_points(group="services").names))
 
     def __post_init__(self) -> None:
-        servers = ["postgres", "valkey", "valkey-keep", "envoy", "outside", "outside-mail"]
+        servers = ["postgres", "valkey", "valkey-persistent", "envoy", "simulators", "mail"]
         brokers = ["kafka", "kafka-controller", "pulsar", "pulsar-web", "pulsar-bookie"]
         names = [*servers, *brokers, *self.services]
-        self.ports = {name: self.kept.port(name) for name in names}
-        self.service_key = self.kept.secret("service_key")
-        self.webhook_secret = self.kept.secret("carrier_webhook")
-        self.provider_webhook_secret = self.kept.secret("provider_webhook")
-        self.passwords = {name: self.kept.password(name) for name in self.services}
+        self.ports = {name: self.local_state.port(name) for name in names}
+        self.service_key = self.local_state.secret("service_key")
+        self.webhook_secret = self.local_state.secret("carrier_webhook")
+        self.provider_webhook_secret = self.local_state.secret("provider_webhook")
+        self.passwords = {name: self.local_state.password(name) for name in self.services}
         self.postgres = Postgres(self.folder / "postgres", self.ports["postgres"])
         self.valkey = Valkey(self.folder / "valkey", self.ports["valkey"])
-        keep = "valkey-keep"
-        self.valkey_keep = Valkey(self.folder / keep, self.ports[keep], name=keep, keeps=True)
+        name = "valkey-persistent"
+        self.valkey_persistent = Valkey(self.folder / name, self.ports[name], name=name, persistent=True)
         self.kafka = Kafka(self.folder / "kafka", self.ports["kafka"], controller_port=self.ports["kafka-controller"])
         web, bookie = self.ports["pulsar-web"], self.ports["pulsar-bookie"]
         self.pulsar = Pulsar(self.folder / "pulsar", self.ports["pulsar"], web_port=web, bookie_port=bookie)
-        self.envoy = Envoy(self.folder / "envoy", self.ports["envoy"], config=self._gateway)
-        self.kept.write()
+        self.envoy = Envoy(self.folder / "envoy", self.ports["envoy"], config=self._gateway_config)
+        self.local_state.write()
 
-    def brokers(self) -> list[LocalServer]:
-        """Of messages, and of the wake-ups of tasks."""
+    def broker_servers(self) -> list[LocalServer]:
+        """The broker of messages, and the broker of Celery's tasks."""
         chosen: dict[str, list[LocalServer]] = {"kafka": [self.kafka], "pulsar": [self.pulsar]}
-        return [*chosen[self.broker], self.valkey_keep] if self.broker in chosen else []
+        return [*chosen[self.broker], self.valkey_persistent] if self.broker in chosen else []
 
-    def outside(self) -> Simulators:
+    def simulators(self) -> Simulators:
         settings = {
-            "SIMULATORS_MAIL_PORT": str(self.ports["outside-mail"]),
+            "SIMULATORS_MAIL_PORT": str(self.ports["mail"]),
             "CARRIER_WEBHOOK_URL": f"http://127.0.0.1:{self.listeners.hooks}/shipping/hooks/carrier",
             "CARRIER_WEBHOOK_SECRET": self.webhook_secret,
             "PROVIDER_WEBHOOK_URL": f"http://127.0.0.1:{self.listeners.hooks}/payment/hooks/provider",
             "PROVIDER_WEBHOOK_SECRET": self.provider_webhook_secret,
         }
-        return Simulators(self.folder / "outside", self.ports["outside"], settings=settings)
+        return Simulators(self.folder / "simulators", self.ports["simulators"], settings=settings)
 
-    def programs(self) -> list[Program]:
-        """The services: a process for each, or with the memory broker one for all of them."""
+    def service_programs(self) -> list[Program]:
+        """One process for each service, or with the memory broker one process for all services."""
         if self.broker == "memory":
             return [self._monolith()] if self.services else []
-        kept = [name for name in self.services if name not in self.left_out]
-        return [self._program(name) for name in kept]
+        return [self._program(name) for name in self.services if name not in self.excluded]
 
-    def environment(self, *names: str) -> dict[str, str]:
-        """What these services are told: of themselves all they need, of their peers the address alone."""
-        told = {
+    def service_environment(self, *names: str) -> dict[str, str]:
+        """The variables of these services: all that they need themselves, and only the addresses of their peers."""
+        variables = {
             "HOST": "127.0.0.1",
             "BROKER": self.broker,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.address,
@@ -92,21 +91,21 @@ class LocalSystem:
             "DISCOVERY": "static",
             "SERVICE_KEY": self.service_key,
             "VALKEY_URL": self.valkey.url,
-            "CELERY_BROKER_URL": self.valkey_keep.url,
-            "SMTP_PORT": str(self.ports["outside-mail"]),
+            "CELERY_BROKER_URL": self.valkey_persistent.url,
+            "SMTP_PORT": str(self.ports["mail"]),
             "SHOP_URL": f"http://127.0.0.1:{self.listeners.public}",
-            "PROVIDER_URL": self.url("outside"),
-            "CARRIER_URL": self.url("outside"),
+            "PROVIDER_URL": self.url("simulators"),
+            "CARRIER_URL": self.url("simulators"),
         }
-        told |= {f"{name.upper()}_URL": self.url(name) for name in self.services}
+        variables |= {f"{name.upper()}_URL": self.url(name) for name in self.services}
         for name in names:
-            told[f"{name.upper()}_PORT"] = str(self.ports[name])
-            told[f"{name.upper()}_DATABASE_URL"] = self.postgres.url(name, self.passwords[name])
+            variables[f"{name.upper()}_PORT"] = str(self.ports[name])
+            variables[f"{name.upper()}_DATABASE_URL"] = self.postgres.url(name, self.passwords[name])
         if "shipping" in names:
-            told["SHIPPING_CARRIER_WEBHOOK_SECRET"] = self.webhook_secret
+            variables["SHIPPING_CARRIER_WEBHOOK_SECRET"] = self.webhook_secret
         if "payment" in names:
-            told["PAYMENT_PROVIDER_WEBHOOK_SECRET"] = self.provider_webhook_secret
-        return told
+            variables["PAYMENT_PROVIDER_WEBHOOK_SECRET"] = self.provider_webhook_secret
+        return variables
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
@@ -116,61 +115,73 @@ class LocalSystem:
         servers = {
             "postgres": f"127.0.0.1:{self.postgres.port}",
             "valkey": self.valkey.url,
-            "valkey-keep": self.valkey_keep.url,
-            "mail": f"smtp://127.0.0.1:{self.ports['outside-mail']}",
+            "valkey-persistent": self.valkey_persistent.url,
+            "mail": f"smtp://127.0.0.1:{self.ports['mail']}",
             "kafka": self.kafka.address,
             "pulsar": self.pulsar.url,
         }
-        for absent in {"kafka", "pulsar", "valkey-keep"} - {server.name for server in self.brokers()}:
+        for absent in {"kafka", "pulsar", "valkey-persistent"} - {server.name for server in self.broker_servers()}:
             del servers[absent]
-        return listeners | servers | {name: self.url(name) for name in ("outside", *self.services)}
+        return listeners | servers | {name: self.url(name) for name in ("simulators", *self.services)}
 
-    def write_environment(self, name: str) -> str:
-        """A file to source for the one who starts this service by hand; returns the command."""
+    def write_environment_file(self, name: str) -> str:
+        """Write the variables of a service to a file that a shell can source. Returns the command that starts it."""
         path = self.folder / f"{name}.env"
-        command = f". {shlex.quote(str(path))} && {shlex.join(_run(name))}"
-        exports = [f"export {key}={shlex.quote(value)}" for key, value in self.environment(name).items()]
+        command = f". {shlex.quote(str(path))} && {shlex.join(_run_command(name))}"
+        exports = [f"export {key}={shlex.quote(value)}" for key, value in self.service_environment(name).items()]
         write_private(path, "\n".join([f"# {command}", *exports, ""]))
         return command
 
     def _monolith(self) -> Program:
         first, *others = (self.ports[name] for name in self.services)
-        told = self.environment(*self.services)
-        return Program(self.folder, first, name="services", command=_run("all"), variables=told, other_ports=others)
+        variables = self.service_environment(*self.services)
+        command = _run_command("all")
+        return Program(self.folder, first, name="services", command=command, variables=variables, other_ports=others)
 
     def _program(self, name: str) -> Program:
-        told = self.environment(name)
-        return Program(self.folder, self.ports[name], name=name, command=_run(name), variables=told)
+        variables = self.service_environment(name)
+        return Program(self.folder, self.ports[name], name=name, command=_run_command(name), variables=variables)
 
-    def _gateway(self) -> str:
-        """Made in a process of its own, since it imports every service, which this one need not carry."""
-        upstreams = {name: self.url(name) for name in self.services}
+    def _gateway_config(self) -> str:
+        """Built in a process of its own: building imports every service, whose memory this process need not hold."""
         arguments = (
             self.listeners,
             self.ports["envoy"],
-            upstreams,
+            {name: self.url(name) for name in self.services},
             self.service_key,
             self.folder / "logs" / "access.log",
         )
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as helper:
             try:
                 return helper.submit(gateway_config, *arguments).result()
-            except Exception as error:  # whatever a service that is being worked on raises when it is imported
-                raise CommandError(f"a service cannot be asked what it declares: {error!r}") from error
+            except Exception as error:  # a service that is being edited may raise any error when it is imported
+                raise CommandError(f"the routes of a service cannot be read: {error!r}") from error
 
 
 def gateway_config(listeners: Listeners, admin: int, upstreams: dict[str, str], service_key: str, log: Path) -> str:
     import gateway
 
-    return gateway.config(
+    return gateway.build_config(
         gateway.Ports(**vars(listeners), admin=admin),
         upstreams,
         service_key=service_key,
         access_log=str(log.absolute()),
         otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
-        trace_ratio=float(os.environ.get("TRACE_RATIO", "0.1")),
+        trace_ratio=trace_ratio(),
     )
 
 
-def _run(service: str) -> list[str]:
+def trace_ratio() -> float:
+    """The share of requests whose trace begins at the gateway."""
+    text = os.environ.get("TRACE_RATIO", "0.1")
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1
+    if not 0 <= ratio <= 1:
+        raise CommandError(f"TRACE_RATIO is {text}: set it to a number from 0 to 1")
+    return ratio
+
+
+def _run_command(service: str) -> list[str]:
     return [str(Path(sys.executable).with_name("run")), service, "all"]

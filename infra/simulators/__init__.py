@@ -1,1 +1,1 @@
-"""The outside world: a payment provider and a carrier as one small HTTP program, strangers to the services."""
+"""Simulators of external services: payment provider, carrier and mail server as one small program, without our code."""

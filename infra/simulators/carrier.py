@@ -1,6 +1,6 @@
-"""The carrier: takes parcels, sends and delivers or loses them after a while, and says so by webhooks.
+"""The carrier: takes parcels, dispatches them, delivers or loses them after a while, and reports this by webhooks.
 
-What becomes of a parcel is said by its postcode, or by the faults of the world.
+The postcode decides what happens to a parcel (`DELIVERY_ROUTES`), beside the fault rates that hold for all parcels.
 """
 
 import time
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from simulators.faults import DeliveryRoute
 from simulators.simulation import Answer, CurrentSimulation, FaultInjectingRoute, IdempotencyKey, Simulation, reply
-from simulators.webhooks import tell
+from simulators.webhooks import schedule_webhook
 
 router = APIRouter(prefix="/shipments", route_class=FaultInjectingRoute)
 NOT_SERVED = "XX"  # a country
@@ -27,7 +27,7 @@ DELIVERY_ROUTES = {
     "99598": DeliveryRoute(stays=True),
     "99599": DeliveryRoute(lost=True),
 }
-_PLAIN = DeliveryRoute()
+_DEFAULT = DeliveryRoute()
 
 
 class ShippingAddress(BaseModel, extra="allow"):
@@ -42,10 +42,10 @@ class ShipmentRequest(BaseModel, extra="forbid"):
 
 
 @router.post("")
-async def send(body: ShipmentRequest, world: CurrentSimulation, key: IdempotencyKey) -> Response:
+async def create_shipment(body: ShipmentRequest, simulation: CurrentSimulation, key: IdempotencyKey) -> Response:
     """Take a shipment: 201 accepted, or 422 rejected with a reason."""
     postcode = body.address.postcode
-    road = _delivery_route(world, postcode)
+    route = _delivery_route(simulation, postcode)
 
     def act() -> Answer:
         if body.address.country == NOT_SERVED:
@@ -55,92 +55,96 @@ async def send(body: ShipmentRequest, world: CurrentSimulation, key: Idempotency
             "reference": body.reference,
             "tracking_code": f"TRK{randint(0, 10**12 - 1):012}",
             "status": "accepted",
-            "due_at": None if road.stays else time.time() + world.settings.dispatch_seconds,
+            "due_at": None if route.stays else time.time() + simulation.settings.dispatch_seconds,
             "postcode": postcode,
         }
-        world.rows(
+        simulation.execute(
             "INSERT INTO shipments (id, reference, tracking_code, status, due_at, postcode)"
             " VALUES (:id, :reference, :tracking_code, :status, :due_at, :postcode)",
             **shipment,
         )
-        return 201, _shown(shipment)
+        return 201, _shipment_view(shipment)
 
-    world.parcels_changed.set()
-    return await world.answer(key, f"send {body.model_dump_json()}", act, road.fault)
+    simulation.parcels_changed.set()
+    return await simulation.answer_once(key, f"send {body.model_dump_json()}", act, route.fault)
 
 
 @router.post("/{id}/cancel")
-async def cancel(id: str, world: CurrentSimulation) -> Response:
-    """Stop it: 200 cancelled, also if it was; 409 with the shipment when it has left."""
+async def cancel_shipment(id: str, simulation: CurrentSimulation) -> Response:
+    """Stop a shipment: 200 if it is cancelled, now or earlier; 409 with the shipment if it was dispatched."""
 
     def act() -> Answer:
-        world.rows("UPDATE shipments SET status = 'cancelled', due_at = NULL WHERE id = ? AND status = 'accepted'", id)
-        (found,) = world.rows("SELECT * FROM shipments WHERE id = ?", id)
-        return 200 if found["status"] == "cancelled" else 409, _shown(found)
+        cancel = "UPDATE shipments SET status = 'cancelled', due_at = NULL WHERE id = ? AND status = 'accepted'"
+        simulation.execute(cancel, id)
+        (found,) = simulation.execute("SELECT * FROM shipments WHERE id = ?", id)
+        return 200 if found["status"] == "cancelled" else 409, _shipment_view(found)
 
-    return await _asked(id, world, "cancel", act)
+    return await _answer_about(id, simulation, "cancel", act)
 
 
 @router.get("/{id}")
-async def shipment(id: str, world: CurrentSimulation) -> Response:
-    return await _asked(
-        id, world, "get", lambda: (200, _shown(*world.rows("SELECT * FROM shipments WHERE id = ?", id)))
-    )
+async def get_shipment(id: str, simulation: CurrentSimulation) -> Response:
+    def act() -> Answer:
+        (found,) = simulation.execute("SELECT * FROM shipments WHERE id = ?", id)
+        return 200, _shipment_view(found)
+
+    return await _answer_about(id, simulation, "get", act)
 
 
 @router.get("")
-async def shipments(reference: str, world: CurrentSimulation) -> list[dict[str, Any]]:
-    return [_shown(found) for found in world.rows("SELECT * FROM shipments WHERE reference = ?", reference)]
+async def list_shipments(reference: str, simulation: CurrentSimulation) -> list[dict[str, Any]]:
+    found = simulation.execute("SELECT * FROM shipments WHERE reference = ?", reference)
+    return [_shipment_view(shipment) for shipment in found]
 
 
-async def work(world: Simulation) -> None:
-    """Move shipments when it is time; sleep until then."""
+async def move_shipments(simulation: Simulation) -> None:
+    """Move due shipments to their next status; sleep until the next one is due."""
     while True:
-        world.parcels_changed.clear()
-        _move_shipments(world)
-        (next_one,) = world.rows("SELECT min(due_at) AS due_at FROM shipments")
-        await world.until(next_one["due_at"], world.parcels_changed)
+        simulation.parcels_changed.clear()
+        _move_due_shipments(simulation)
+        (next_one,) = simulation.execute("SELECT min(due_at) AS due_at FROM shipments")
+        await simulation.sleep_until(next_one["due_at"], simulation.parcels_changed)
 
 
-def _move_shipments(world: Simulation) -> None:
+def _move_due_shipments(simulation: Simulation) -> None:
     now = time.time()
-    with world.transaction():
-        for shipment in world.rows("SELECT * FROM shipments WHERE due_at <= ? ORDER BY due_at", now):
-            road, left = _delivery_route(world, shipment["postcode"]), shipment["status"] == "dispatched"
-            lost = road.lost or world.chance.random() < world.settings.faults.lost
-            shipment["status"] = ("lost" if lost else "delivered") if left else "dispatched"
-            shipment["due_at"] = None if left else now + world.settings.deliver_seconds
-            world.rows("UPDATE shipments SET status = :status, due_at = :due_at WHERE id = :id", **shipment)
-            _tell(shipment, road, world)
+    with simulation.transaction():
+        for shipment in simulation.execute("SELECT * FROM shipments WHERE due_at <= ? ORDER BY due_at", now):
+            route, dispatched = _delivery_route(simulation, shipment["postcode"]), shipment["status"] == "dispatched"
+            lost = route.lost or simulation.random.random() < simulation.settings.faults.lost
+            shipment["status"] = ("lost" if lost else "delivered") if dispatched else "dispatched"
+            shipment["due_at"] = None if dispatched else now + simulation.settings.deliver_seconds
+            simulation.execute("UPDATE shipments SET status = :status, due_at = :due_at WHERE id = :id", **shipment)
+            _schedule_webhooks(shipment, route, simulation)
 
 
-def _tell(shipment: dict[str, Any], road: DeliveryRoute, world: Simulation) -> None:
-    left = shipment["status"] == "dispatched"
-    late = road.news == "late" or (road.news == "reversed" and left)
-    news = {**_shown(shipment), "place": DEPOT if left else None}
-    for _ in range(2 if road.news == "twice" else 1):
-        after = world.settings.webhook_late_seconds if late else 0
-        tell(world, "carrier", f"shipment.{shipment['status']}", news, after=after)
+def _schedule_webhooks(shipment: dict[str, Any], route: DeliveryRoute, simulation: Simulation) -> None:
+    dispatched = shipment["status"] == "dispatched"
+    late = route.webhooks == "late" or (route.webhooks == "reversed" and dispatched)
+    about = {**_shipment_view(shipment), "place": DEPOT if dispatched else None}
+    for _ in range(2 if route.webhooks == "twice" else 1):
+        delay = simulation.settings.webhook_late_seconds if late else 0
+        schedule_webhook(simulation, "carrier", f"shipment.{shipment['status']}", about, delay_seconds=delay)
 
 
-async def _asked(id: str, world: Simulation, what: str, act: Callable[[], Answer]) -> Response:
-    """What needs no idempotency key, of a shipment that must be there. The first time with the fault of its road."""
-    with world.transaction():
-        found = world.rows("SELECT * FROM shipments WHERE id = ?", id)
+async def _answer_about(id: str, simulation: Simulation, what: str, act: Callable[[], Answer]) -> Response:
+    """Answer a request that needs no idempotency key, about a shipment. The first one with the fault of its route."""
+    with simulation.transaction():
+        found = simulation.execute("SELECT * FROM shipments WHERE id = ?", id)
         if not found:
             return reply((404, {"code": "shipment_not_found"}))
-        road = _delivery_route(world, found[0]["postcode"])
-        fault = road.fault if road.fault and world.first(f"{what} {id}") else None
+        route = _delivery_route(simulation, found[0]["postcode"])
+        fault = route.fault if route.fault and simulation.is_first_request(f"{what} {id}") else None
         if fault == "unavailable":
             return reply((503, {"code": "unavailable"}))
         answer = act()
-    return await world.apply_fault(fault, reply(answer))
+    return await simulation.apply_fault(fault, reply(answer))
 
 
-def _delivery_route(world: Simulation, postcode: str) -> DeliveryRoute:
-    told = world.settings.postcodes
-    return told.get(postcode) or told.get("*") or DELIVERY_ROUTES.get(postcode, _PLAIN)
+def _delivery_route(simulation: Simulation, postcode: str) -> DeliveryRoute:
+    settings = simulation.settings.postcodes
+    return settings.get(postcode) or settings.get("*") or DELIVERY_ROUTES.get(postcode, _DEFAULT)
 
 
-def _shown(shipment: dict[str, Any]) -> dict[str, Any]:
+def _shipment_view(shipment: dict[str, Any]) -> dict[str, Any]:
     return {name: shipment[name] for name in ("id", "reference", "tracking_code", "status")}

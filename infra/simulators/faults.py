@@ -1,4 +1,4 @@
-"""How badly the outside world behaves: what goes wrong with a request or a webhook, and how often."""
+"""Fault injection: what goes wrong with a request, a parcel or a webhook, and how often."""
 
 from random import Random
 from typing import Annotated, Any, Literal, get_args
@@ -6,46 +6,46 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field
 
 Fault = Literal[
-    "unavailable",  # not done, and 503
-    "breaks",  # done, and 500
-    "late",  # done, and answered after `late_seconds`, below what callers wait
-    "slow",  # done, and answered after `slow_seconds`, when nobody waits any more
+    "unavailable",  # not done, answered 503
+    "breaks",  # done, answered 500
+    "late",  # done, answered after `late_seconds`, within the time-out of callers
+    "slow",  # done, answered after `slow_seconds`, when callers have timed out
 ]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Card(BaseModel, extra="forbid", frozen=True):
-    """How a card behaves: reasons why it is declined, not captured, not refunded, and the fault of each first try."""
+    """How a card behaves: why it is declined, not captured or not refunded, and the fault of each first request."""
 
     declined: str | None = None
     not_captured: str | None = None
-    only_once: bool = False  # not captured at first, but the next time
+    only_once: bool = False  # only the first capture is refused
     not_refunded: str | None = None
     fault: Fault | None = None
 
 
 class DeliveryRoute(BaseModel, extra="forbid", frozen=True):
-    """What becomes of parcels to a postcode, the fault of each first try there, and how its news are told."""
+    """How parcels to a postcode travel, the fault of each first request about one, and how its webhooks come."""
 
     stays: bool = False  # never dispatched
-    lost: bool = False  # after it was dispatched
+    lost: bool = False  # after the dispatch
     fault: Fault | None = None
-    news: Literal["late", "twice", "reversed"] | None = None  # reversed: what follows is told before dispatched
+    webhooks: Literal["late", "twice", "reversed"] | None = None  # reversed: dispatched comes after what follows it
 
 
 class FaultRates(BaseModel, extra="forbid", frozen=True):
-    """The share of ALL requests that each fault befalls, drawn for each request anew, and the same of webhooks."""
+    """The probability of each fault, drawn anew for EVERY request, webhook or parcel."""
 
     unavailable: Probability = 0
     breaks: Probability = 0
     late: Probability = 0
     slow: Probability = 0
-    webhook_late: Probability = 0  # told up to `webhook_late_seconds` later, so that what happens next overtakes it
-    webhook_again: Probability = 0  # told once more, though it was taken
-    lost: Probability = 0  # of all parcels that left
+    webhook_late: Probability = 0  # sent up to `webhook_late_seconds` later, so that the next webhook overtakes it
+    webhook_duplicate: Probability = 0  # sent again although it was acknowledged
+    lost: Probability = 0  # of a parcel that was dispatched
 
-    def fault(self, chance: Random) -> Fault | None:
-        draw = chance.random()
+    def draw_fault(self, random: Random) -> Fault | None:
+        draw = random.random()
         for fault in get_args(Fault):
             draw -= getattr(self, fault)
             if draw < 0:
@@ -54,17 +54,15 @@ class FaultRates(BaseModel, extra="forbid", frozen=True):
 
 
 FAULT_PROFILES = {
-    "kind": FaultRates(),
-    "cruel": FaultRates(
-        unavailable=0.05, breaks=0.05, late=0.05, slow=0.02, webhook_late=0.3, webhook_again=0.3, lost=0.02
+    "none": FaultRates(),
+    "harsh": FaultRates(
+        unavailable=0.05, breaks=0.05, late=0.05, slow=0.02, webhook_late=0.3, webhook_duplicate=0.3, lost=0.02
     ),
 }
 
 
-def _named(faults: Any) -> Any:
-    return FAULT_PROFILES.get(faults, faults) if isinstance(faults, str) else faults
+def _profile(value: Any) -> Any:
+    return FAULT_PROFILES.get(value, value) if isinstance(value, str) else value
 
 
-FaultProfile = Annotated[
-    FaultRates, BeforeValidator(_named)
-]  # the name of one in FAULT_PROFILES, or the shares themselves
+FaultProfile = Annotated[FaultRates, BeforeValidator(_profile)]  # a name in FAULT_PROFILES, or the rates themselves

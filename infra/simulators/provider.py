@@ -1,6 +1,6 @@
-"""The payment provider: holds, takes and gives back money on cards, of which some behave badly.
+"""The payment provider: authorizes, captures and refunds money on cards, of which some behave badly.
 
-What a card does is said by its token, also when its payment is captured, voided or refunded later.
+The token of a card decides what happens (`CARDS`), also when its payment is captured, voided or refunded later.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 
 from simulators.faults import Card
 from simulators.simulation import Answer, CurrentSimulation, FaultInjectingRoute, IdempotencyKey, Simulation, reply
-from simulators.webhooks import tell
+from simulators.webhooks import schedule_webhook
 
 router = APIRouter(prefix="/payments", route_class=FaultInjectingRoute)
-books = APIRouter()
+totals_router = APIRouter()  # without faults: for audits
 CARDS = {
     "tok_visa": Card(),
     "tok_declined": Card(declined="card_declined"),
@@ -43,93 +43,96 @@ class RefundRequest(BaseModel, extra="forbid"):
 
 
 @router.post("")
-async def authorize(body: PaymentRequest, world: CurrentSimulation, key: IdempotencyKey) -> Response:
-    """Hold an amount: 201 with status authorized, or declined and a reason."""
-    card = _card(world, body.token)
+async def authorize_payment(body: PaymentRequest, simulation: CurrentSimulation, key: IdempotencyKey) -> Response:
+    """Hold an amount: 201 with status authorized, or with status declined and a reason."""
+    card = _card(simulation, body.token)
 
     def act() -> Answer:
         payment = {"id": f"pay_{uuid4().hex}", **body.model_dump(), "reason": card.declined}
         payment |= {"status": "declined" if card.declined else "authorized", "captured_cents": 0, "refunded_cents": 0}
-        return 201, _saved(world, payment)
+        return 201, _save(simulation, payment, event=payment["status"])
 
-    return await world.answer(key, f"authorize {body.model_dump_json()}", act, card.fault)
+    return await simulation.answer_once(key, f"authorize {body.model_dump_json()}", act, card.fault)
 
 
 @router.post("/{id}/capture")
-async def capture(id: str, world: CurrentSimulation, key: IdempotencyKey) -> Response:
-    """Take what is held. The answer is the payment as it is then, captured or not, with the reason."""
+async def capture_payment(id: str, simulation: CurrentSimulation, key: IdempotencyKey) -> Response:
+    """Take the held amount. The answer is the payment, captured or not, with the reason."""
 
     def act(payment: dict[str, Any], card: Card) -> Answer:
         if payment["status"] != "authorized":
-            return 200, _shown(payment)
+            return 200, _payment_view(payment)
         refused_before = payment["reason"] is not None
         if card.not_captured and not (card.only_once and refused_before):
-            return 200, _saved(world, payment | {"reason": card.not_captured}, told=False)
-        taken = {"status": "captured", "reason": None, "captured_cents": payment["amount_cents"]}
-        return 200, _saved(world, payment | taken)
+            return 200, _save(simulation, payment | {"reason": card.not_captured}, event=None)
+        captured = {"status": "captured", "reason": None, "captured_cents": payment["amount_cents"]}
+        return 200, _save(simulation, payment | captured, event="captured")
 
-    return await _act_on(id, world, key, "capture", act)
+    return await _answer_about(id, simulation, key, "capture", act)
 
 
 @router.post("/{id}/void")
-async def void(id: str, world: CurrentSimulation, key: IdempotencyKey) -> Response:
-    """Give back whatever is left: what is held becomes voided, what was taken refunded."""
+async def void_payment(id: str, simulation: CurrentSimulation, key: IdempotencyKey) -> Response:
+    """Release the held amount (status voided), or give back all that was captured (status refunded)."""
 
     def act(payment: dict[str, Any], _: Card) -> Answer:
         if payment["status"] == "authorized":
-            return 200, _saved(world, payment | {"status": "voided"})
+            return 200, _save(simulation, payment | {"status": "voided"}, event="voided")
         if payment["status"] == "captured":
-            return 200, _saved(world, payment | {"status": "refunded", "refunded_cents": payment["captured_cents"]})
-        return 200, _shown(payment)
+            refunded = {"status": "refunded", "refunded_cents": payment["captured_cents"]}
+            return 200, _save(simulation, payment | refunded, event="refunded")
+        return 200, _payment_view(payment)
 
-    return await _act_on(id, world, key, "void", act)
+    return await _answer_about(id, simulation, key, "void", act)
 
 
 @router.post("/{id}/refunds")
-async def refund(id: str, body: RefundRequest, world: CurrentSimulation, key: IdempotencyKey) -> Response:
-    """Give back a part of what was taken: 201 with status refunded, or refused and a reason."""
+async def create_refund(id: str, body: RefundRequest, simulation: CurrentSimulation, key: IdempotencyKey) -> Response:
+    """Give back a part of the captured amount: 201 with status refunded, or with status refused and a reason."""
 
     def act(payment: dict[str, Any], card: Card) -> Answer:
-        asked = {"id": f"ref_{uuid4().hex}", "payment_id": id, **body.model_dump()}
+        refund = {"id": f"ref_{uuid4().hex}", "payment_id": id, **body.model_dump()}
         left = payment["captured_cents"] - payment["refunded_cents"]
         if reason := card.not_refunded or ("more_than_captured" if body.amount_cents > left else None):
-            return 201, {**asked, "status": "refused", "reason": reason}
-        world.rows("INSERT INTO refunds VALUES (:id, :payment_id, :reference, :amount_cents)", **asked)
+            return 201, {**refund, "status": "refused", "reason": reason}
+        simulation.execute("INSERT INTO refunds VALUES (:id, :payment_id, :reference, :amount_cents)", **refund)
         status = "refunded" if body.amount_cents == left else payment["status"]
-        given_back = payment["refunded_cents"] + body.amount_cents
-        _saved(world, payment | {"status": status, "refunded_cents": given_back}, told="refunded")
-        return 201, {**asked, "status": "refunded", "reason": None}
+        refunded_cents = payment["refunded_cents"] + body.amount_cents
+        _save(simulation, payment | {"status": status, "refunded_cents": refunded_cents}, event="refunded")
+        return 201, {**refund, "status": "refunded", "reason": None}
 
-    return await _act_on(id, world, key, f"refund {body.model_dump_json()}", act)
+    return await _answer_about(id, simulation, key, f"refund {body.model_dump_json()}", act)
 
 
 @router.get("")
-async def payments(
-    world: CurrentSimulation,
+async def list_payments(
+    simulation: CurrentSimulation,
     reference: str | None = None,
     since: int = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict[str, Any]]:
-    """Those of a reference, or those with a change after the one numbered `since`, in the order of their last change.
+    """The payments of a reference; or those whose last change has a number above `since`, in the order of that number.
 
-    The next page begins at the `changed` of the last one on this page.
+    For the next page, `since` is the `changed` of the last payment on this page.
     """
-    sql = "SELECT * FROM payments WHERE changed > ? ORDER BY changed LIMIT ?"
     if reference is not None:
-        return [_shown(it) for it in world.rows("SELECT * FROM payments WHERE reference = ?", reference)]
-    return [_shown(it) for it in world.rows(sql, since, limit)]
+        found = simulation.execute("SELECT * FROM payments WHERE reference = ?", reference)
+    else:
+        sql = "SELECT * FROM payments WHERE changed > ? ORDER BY changed LIMIT ?"
+        found = simulation.execute(sql, since, limit)
+    return [_payment_view(payment) for payment in found]
 
 
 @router.get("/{id}/refunds")
-async def refunds(id: str, reference: str, world: CurrentSimulation) -> list[dict[str, Any]]:
-    found = world.rows("SELECT * FROM refunds WHERE payment_id = ? AND reference = ?", id, reference)
-    return [{**it, "status": "refunded", "reason": None} for it in found]
+async def list_refunds(id: str, reference: str, simulation: CurrentSimulation) -> list[dict[str, Any]]:
+    found = simulation.execute("SELECT * FROM refunds WHERE payment_id = ? AND reference = ?", id, reference)
+    return [{**refund, "status": "refunded", "reason": None} for refund in found]
 
 
-@books.get("/totals")
-async def totals(world: CurrentSimulation) -> dict[str, int]:
-    """Where the money is, for whoever checks that none was lost."""
-    (sums,) = world.rows(
+@totals_router.get("/totals")
+async def get_totals(simulation: CurrentSimulation) -> dict[str, int]:
+    """The sums over all payments, for audits."""
+    (sums,) = simulation.execute(
         "SELECT total(amount_cents) FILTER (WHERE status = 'authorized') AS authorized_cents,"
         " total(captured_cents) - total(refunded_cents) AS captured_cents,"
         " total(amount_cents) FILTER (WHERE status = 'voided') AS voided_cents,"
@@ -139,36 +142,37 @@ async def totals(world: CurrentSimulation) -> dict[str, int]:
     return {name: int(cents) for name, cents in sums.items()}
 
 
-async def _act_on(
-    id: str, world: Simulation, key: str, what: str, act: Callable[[dict[str, Any], Card], Answer]
+async def _answer_about(
+    id: str, simulation: Simulation, key: str, what: str, act: Callable[[dict[str, Any], Card], Answer]
 ) -> Response:
-    """What was asked of a payment, of which there must be one."""
-    found = world.rows("SELECT * FROM payments WHERE id = ?", id)
+    """Answer a request about a payment, which must exist, with the fault of its card."""
+    found = simulation.execute("SELECT * FROM payments WHERE id = ?", id)
     if not found:
         return reply((404, {"code": "payment_not_found"}))
-    card = _card(world, found[0]["token"])
-    return await world.answer(key, f"{what} {id}", lambda: act(found[0], card), card.fault)
+    card = _card(simulation, found[0]["token"])
+    return await simulation.answer_once(key, f"{what} {id}", lambda: act(found[0], card), card.fault)
 
 
-def _card(world: Simulation, token: str) -> Card:
-    told = world.settings.cards
-    return told.get(token) or told.get("*") or CARDS.get(token, _UNKNOWN)
+def _card(simulation: Simulation, token: str) -> Card:
+    settings = simulation.settings.cards
+    return settings.get(token) or settings.get("*") or CARDS.get(token, _UNKNOWN)
 
 
-def _saved(world: Simulation, payment: dict[str, Any], told: str | bool = True) -> dict[str, Any]:
-    """Keep the payment as it is now, number the change, and tell who wants to know."""
-    world.rows(
+def _save(simulation: Simulation, payment: dict[str, Any], event: str | None) -> dict[str, Any]:
+    """Save a payment, number the change, and schedule a webhook about the event, if there is one."""
+    simulation.execute(
         "INSERT OR REPLACE INTO payments (id, reference, amount_cents, currency, token, status, reason,"
         " captured_cents, refunded_cents, changed) VALUES (:id, :reference, :amount_cents, :currency, :token, :status,"
         " :reason, :captured_cents, :refunded_cents, (SELECT coalesce(max(changed), 0) + 1 FROM payments))",
         **payment,
     )
-    (saved,) = world.rows("SELECT * FROM payments WHERE id = ?", payment["id"])
-    if told:
-        type = f"payment.{payment['status'] if told is True else told}"
-        tell(world, "provider", type, _shown(saved), after=world.settings.provider_webhook_seconds)
-    return _shown(saved)
+    (saved,) = simulation.execute("SELECT * FROM payments WHERE id = ?", payment["id"])
+    if event is not None:
+        delay = simulation.settings.provider_webhook_seconds
+        type = f"payment.{event}"
+        schedule_webhook(simulation, "provider", type, _payment_view(saved), delay_seconds=delay)
+    return _payment_view(saved)
 
 
-def _shown(payment: dict[str, Any]) -> dict[str, Any]:
+def _payment_view(payment: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in payment.items() if name != "token"}

@@ -1,16 +1,16 @@
-"""The outside world as one of the local system's servers, for the supervisor and for tests."""
+"""The simulators as one of the local system's servers, for the supervisor and for tests."""
 
 import os
 import sys
 from dataclasses import dataclass, field
 
-from local.server import LocalServer, ask
+from local.server import LocalServer, send_and_receive
 
 
 @dataclass
 class Simulators(LocalServer):
-    name: str = "outside"
-    settings: dict[str, str] = field(default_factory=dict)  # environment variables: see `simulation.SimulatorSettings`
+    name: str = "simulators"
+    settings: dict[str, str] = field(default_factory=dict)  # environment variables: see `SimulatorSettings`
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -19,11 +19,11 @@ class Simulators(LocalServer):
         return [sys.executable, "-m", "simulators"]
 
     def environment(self) -> dict[str, str]:
-        state = str(self.folder / "outside.sqlite")
+        state = str(self.folder / "simulators.sqlite")
         return {**os.environ, "SIMULATORS_PORT": str(self.port), "SIMULATORS_STATE": state, **self.settings}
 
     def ready(self) -> bool:
-        return ask(self.port, b"GET /settings HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+        return send_and_receive(self.port, b"GET /settings HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
     @property
     def url(self) -> str:

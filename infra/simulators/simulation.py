@@ -1,6 +1,6 @@
-"""What provider and carrier share: settings, memory in one sqlite file, and requests that are answered once per key.
+"""What the simulators share: settings, state in one sqlite file, and requests that are answered once per key.
 
-Each request is one transaction of sqlite, its effect together with its answer, so a kill -9 loses no half of one.
+Each request is one transaction of sqlite, its effect together with its answer, so kill -9 never loses half of one.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, model_validator
 from simulators.faults import Card, DeliveryRoute, Fault, FaultProfile, FaultRates
 
 _PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-# Run once each, in this order: a file keeps the number of those it has seen in its user_version.
+# Each script runs once, in this order: the user_version of a file is the number of scripts that have run.
 _VERSIONS = [
     """
 CREATE TABLE IF NOT EXISTS requests (key TEXT PRIMARY KEY, request TEXT, asked INTEGER, status INTEGER, answer TEXT);
@@ -56,13 +56,13 @@ CREATE TABLE mails (
 CREATE INDEX mails_recipient ON mails (recipient, id);
 """,
 ]
-ANSWERS_KEPT_SECONDS = 24 * 3600
+ANSWER_TTL_SECONDS = 24 * 3600
 Answer = tuple[int, dict[str, Any]]
-Recipient = Literal["carrier", "provider"]  # whose webhooks these are
+WebhookSender = Literal["carrier", "provider"]
 
 
 class SimulatorSettings(BaseModel, extra="forbid"):
-    """What can be told at the start by the environment and at run time by PUT /settings (until the next start)."""
+    """Set by environment variables at the start, and by PUT /settings until the next start."""
 
     dispatch_seconds: Annotated[float, Field(ge=0)] = 5
     deliver_seconds: Annotated[float, Field(ge=0)] = 5
@@ -70,106 +70,111 @@ class SimulatorSettings(BaseModel, extra="forbid"):
     late_seconds: Annotated[float, Field(ge=0)] = 0.5
     webhook_late_seconds: Annotated[float, Field(ge=0)] = 5
     faults: FaultProfile = FaultRates()
-    cards: dict[str, Card] = {}  # by token, before those the provider knows; "*" is every card
-    postcodes: dict[str, DeliveryRoute] = {}  # the same for parcels, by postcode
-    carrier_webhook_url: str = ""  # empty: the carrier does not call back, one has to ask
+    cards: dict[str, Card] = {}  # by token, in place of the provider's own; "*" stands for every other card
+    postcodes: dict[str, DeliveryRoute] = {}  # by postcode, in place of the carrier's own; "*" for every other one
+    carrier_webhook_url: str = ""  # empty: no webhooks, clients have to poll
     carrier_webhook_secret: str = ""  # base64
-    provider_webhook_url: str = ""  # the same for the provider
+    provider_webhook_url: str = ""
     provider_webhook_secret: str = ""
-    provider_webhook_seconds: Annotated[float, Field(ge=0)] = 1  # its news come a little after its answers
+    provider_webhook_seconds: Annotated[float, Field(ge=0)] = 1  # from the answer to its webhook
 
-    def webhook(self, recipient: Recipient) -> tuple[str, str]:
-        """Where to, and the secret to sign with."""
-        return getattr(self, f"{recipient}_webhook_url"), getattr(self, f"{recipient}_webhook_secret")
+    def webhook_target(self, sender: WebhookSender) -> tuple[str, str]:
+        """The URL to send to, and the secret to sign with."""
+        return getattr(self, f"{sender}_webhook_url"), getattr(self, f"{sender}_webhook_secret")
 
     @model_validator(mode="after")
-    def _can_sign(self) -> Self:
-        for recipient in get_args(Recipient):
-            url, secret = self.webhook(recipient)
+    def _require_secrets(self) -> Self:
+        for sender in get_args(WebhookSender):
+            url, secret = self.webhook_target(sender)
             if url and not secret:
-                raise ValueError(f"webhooks are signed: {recipient}_webhook_secret is needed")
+                raise ValueError(f"webhooks are signed: set {sender}_webhook_secret")
         return self
 
 
 class Simulation:
-    """The sqlite file is used in the event loop's thread alone: a statement takes microseconds."""
+    """The state of the simulators. Statements run in the event loop's thread: sqlite takes microseconds for one."""
 
     def __init__(self, path: str, settings: SimulatorSettings) -> None:
         self.settings = settings
-        self.chance = Random(0)  # the same bad luck in every run
-        # Something may be due earlier. One for each that waits: it clears its own and would miss what another clears.
+        self.random = Random(0)  # the same faults in every run
+        # Set when something may be due earlier. One event for each loop that sleeps, which clears its own.
         self.parcels_changed, self.webhooks_changed = asyncio.Event(), asyncio.Event()
-        self._state = sqlite3.connect(path, isolation_level=None)
-        self._state.row_factory = sqlite3.Row
-        self._state.executescript(_PRAGMAS)
-        (seen,) = self._state.execute("PRAGMA user_version").fetchone()
-        for number, script in enumerate(_VERSIONS[seen:], seen + 1):
-            self._state.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.row_factory = sqlite3.Row
+        self._database.executescript(_PRAGMAS)
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        for number, script in enumerate(_VERSIONS[version:], version + 1):
+            self._database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
-    async def until(self, due_at: float | None, changed: asyncio.Event) -> None:
-        """Sleep until this moment, or until something changes."""
+    async def sleep_until(self, due_at: float | None, changed: asyncio.Event) -> None:
+        """Sleep until this moment, or until the event is set."""
         with suppress(TimeoutError):
             seconds = None if due_at is None else max(0, due_at - time.time())
             await asyncio.wait_for(changed.wait(), seconds)
 
-    def rows(self, sql: str, *values: object, **named: object) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._state.execute(sql, named or values)]
+    def execute(self, sql: str, *values: object, **named: object) -> list[dict[str, Any]]:
+        """Run a statement. Returns the rows that it gives."""
+        return [dict(row) for row in self._database.execute(sql, named or values)]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        self._state.execute("BEGIN IMMEDIATE")
+        self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._state.execute("ROLLBACK")
+            self._database.execute("ROLLBACK")
             raise
-        self._state.execute("COMMIT")
+        self._database.execute("COMMIT")
 
-    async def answer(self, key: str, request: str, act: Callable[[], Answer], fault: Fault | None = None) -> Response:
-        """Act once per idempotency key and give that answer for a day; the first time, with the fault asked for."""
+    async def answer_once(
+        self, key: str, request: str, act: Callable[[], Answer], fault: Fault | None = None
+    ) -> Response:
+        """Act once per idempotency key and repeat that answer for a day. The first request suffers the fault."""
         with self.transaction():
             now = time.time()
-            self.rows("DELETE FROM requests WHERE at < ?", now - ANSWERS_KEPT_SECONDS)
-            (seen,) = self.rows(
+            self.execute("DELETE FROM requests WHERE at < ?", now - ANSWER_TTL_SECONDS)
+            (row,) = self.execute(
                 "INSERT INTO requests (key, request, asked, at) VALUES (?, ?, 1, ?)"
                 " ON CONFLICT (key) DO UPDATE SET asked = asked + 1 RETURNING *",
                 key,
                 request,
                 now,
             )
-            if seen["request"] != request:
+            if row["request"] != request:
                 return reply((409, {"code": "idempotency_key_reused"}))
-            applied = fault if seen["asked"] == 1 else None
+            applied = fault if row["asked"] == 1 else None
             if applied == "unavailable":
                 return reply(_UNAVAILABLE)
-            if seen["answer"] is None:
-                seen["status"], answer = act()
-                seen["answer"] = json.dumps(answer)
-                self.rows("UPDATE requests SET status = :status, answer = :answer WHERE key = :key", **seen)
-        return await self.apply_fault(applied, reply((seen["status"], json.loads(seen["answer"]))))
+            if row["answer"] is None:
+                row["status"], answer = act()
+                row["answer"] = json.dumps(answer)
+                self.execute("UPDATE requests SET status = :status, answer = :answer WHERE key = :key", **row)
+        return await self.apply_fault(applied, reply((row["status"], json.loads(row["answer"]))))
 
-    def first(self, key: str) -> bool:
-        """Whether this is asked for the first time, of what needs no idempotency key."""
+    def is_first_request(self, key: str) -> bool:
+        """Whether a request without an idempotency key is the first of its kind."""
         sql = "INSERT INTO requests (key, asked, at) VALUES (?, 1, ?) ON CONFLICT (key) DO NOTHING RETURNING key"
-        return bool(self.rows(sql, key, time.time()))
+        return bool(self.execute(sql, key, time.time()))
 
     async def apply_fault(self, fault: Fault | None, answer: Response) -> Response:
-        """What becomes of the answer to something that was done."""
+        """Delay or replace the answer to a request that was carried out."""
         if fault in ("late", "slow"):
             await asyncio.sleep(self.settings.late_seconds if fault == "late" else self.settings.slow_seconds)
         return reply(_BROKEN) if fault == "breaks" else answer
 
 
 class FaultInjectingRoute(APIRoute):
-    """A route that suffers from the faults of the world: `APIRouter(route_class=FaultInjectingRoute)`."""
+    """A route whose requests suffer from the fault rates: `APIRouter(route_class=FaultInjectingRoute)`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         act = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            world = _world(request)
-            fault = world.settings.faults.fault(world.chance)
-            return reply(_UNAVAILABLE) if fault == "unavailable" else await world.apply_fault(fault, await act(request))
+            simulation = _simulation(request)
+            fault = simulation.settings.faults.draw_fault(simulation.random)
+            if fault == "unavailable":
+                return reply(_UNAVAILABLE)
+            return await simulation.apply_fault(fault, await act(request))
 
         return handle
 
@@ -182,10 +187,10 @@ def reply(answer: Answer) -> JSONResponse:
     return JSONResponse(answer[1], answer[0])
 
 
-def _world(request: Request) -> Simulation:
-    world: Simulation = request.app.state.world
-    return world
+def _simulation(request: Request) -> Simulation:
+    simulation: Simulation = request.app.state.simulation
+    return simulation
 
 
-CurrentSimulation = Annotated[Simulation, Depends(_world)]
-IdempotencyKey = Annotated[str, Header(alias="Idempotency-IdempotencyKey", min_length=8, max_length=200)]
+CurrentSimulation = Annotated[Simulation, Depends(_simulation)]
+IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=8, max_length=200)]

@@ -1,9 +1,8 @@
-"""What the gateway does to traffic: limits, retries, time-outs, compression, the log, traces."""
+"""How the gateway treats traffic: limits, retries, time-outs, compression, access log, traces."""
 
 import gzip
 import json
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,8 @@ import pytest
 from chassis.auth import service_token
 from gateway.filters import MAX_BODY_BYTES
 
-from .conftest import SERVICE_KEY, RunningGateway, hang_up, is_problem, reply, user_token, wait_for
+from .conftest import SERVICE_KEY, RunningGateway, hang_up, is_problem, reply, user_token
+from .waiting import wait_for
 
 
 def test_every_request_has_an_id_of_our_own(edge: RunningGateway) -> None:
@@ -61,11 +61,10 @@ def test_a_write_waits_for_a_service_that_is_just_starting(edge: RunningGateway)
         with edge.internal(service_token("order", SERVICE_KEY)) as client:
             assert client.put("/product/stock/1", json={}).status_code == 200
     finally:
-        while upstream.server is None:
-            time.sleep(0.01)
+        wait_for(lambda: upstream.server)
 
 
-def test_a_service_that_is_away_or_slow_is_told_plainly(edge: RunningGateway) -> None:
+def test_an_unreachable_or_slow_service_has_an_error_of_its_own(edge: RunningGateway) -> None:
     edge.upstreams["aggregator"].answers["/api/v1/products?slow"] = [reply({}, after_seconds=3.2)]
     with edge.public() as client:
         assert is_problem(client.get("/api/v1/products?slow"), 504, "timed_out")
@@ -87,15 +86,15 @@ def test_a_refusal_of_a_service_passes_unchanged(edge: RunningGateway) -> None:
         assert client.get("/api/v1/orders/7").json() == own
 
 
-def hastily(ask: Callable[[], httpx.Response]) -> list[httpx.Response]:
-    """Many at once, so that more are asked than let through, however slow the machine is."""
-    with ThreadPoolExecutor(20) as crowd:
-        return list(crowd.map(lambda _: ask(), range(200)))
+def send_many(send: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """Many requests at once, so that some exceed the limit on every machine, however slow."""
+    with ThreadPoolExecutor(20) as threads:
+        return list(threads.map(lambda _: send(), range(200)))
 
 
 def test_callers_are_limited_one_by_one(edge: RunningGateway) -> None:
     with edge.public(user_token("hasty")) as hasty, edge.public(user_token("calm")) as calm:
-        answers = hastily(lambda: hasty.get("/api/v1/orders/42"))
+        answers = send_many(lambda: hasty.get("/api/v1/orders/42"))
         assert calm.get("/api/v1/orders/42").status_code == 200
     refused = next(answer for answer in answers if answer.status_code != 200)
     assert answers[0].status_code == 200
@@ -105,14 +104,14 @@ def test_callers_are_limited_one_by_one(edge: RunningGateway) -> None:
 
 def test_writes_without_a_token_are_limited_together(edge: RunningGateway) -> None:
     with edge.public() as client:
-        answers = hastily(lambda: client.post("/api/v1/tokens", json={}))
+        answers = send_many(lambda: client.post("/api/v1/tokens", json={}))
         assert client.get("/api/v1/products").status_code == 200
     assert answers[0].status_code == 200
     assert is_problem(next(answer for answer in answers if answer.status_code != 200), 429, "rate_limited")
 
 
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip", "gzip"), ("gzip, br", "br"), ("identity", None)])
-def test_json_is_compressed_as_the_client_likes(edge: RunningGateway, accepted: str, encoding: str | None) -> None:
+def test_json_is_compressed_as_the_client_accepts(edge: RunningGateway, accepted: str, encoding: str | None) -> None:
     items = [{"name": "tea"}] * 500
     edge.upstreams["aggregator"].answers["/api/v1/products?big"] = [reply(items)]
     with (

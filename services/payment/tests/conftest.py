@@ -26,7 +26,7 @@ async def provider(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=outside.url) as client:
         yield client
         if outside.process is not None:
-            told = {"mood": "kind", "cards": {}, "provider_webhook_url": "", "slow_seconds": 30}
+            told = {"faults": "none", "cards": {}, "provider_webhook_url": "", "slow_seconds": 30}
             (await client.put("/settings", json=told)).raise_for_status()
 
 

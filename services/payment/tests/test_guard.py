@@ -97,13 +97,13 @@ async def test_while_the_breaker_is_open_attempts_wait_and_then_go_through(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
     """The provider is down for everybody; when it is back, all that was asked for happens, once."""
-    (await provider.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
+    (await provider.put("/settings", json={"faults": {"unavailable": 1}})).raise_for_status()
     orders = [new_id() for _ in range(60)]
     await payment.send(*(command("A", id) for id in orders))
     breakers = payment.instance.runtime.hold(Guard)._breakers
     assert (await breakers.get_breaker("outside")).context.state == "opened"
     assert {it.outcome for it in await payment.rows(Attempt)} == {None}
-    (await provider.put("/settings", json={"mood": "kind"})).raise_for_status()
+    (await provider.put("/settings", json={"faults": "none"})).raise_for_status()
     await send(payment)
     assert [type(event) for event in await payment.sent()] == [PaymentAuthorized] * 60
     await check_money(payment, provider, orders)

@@ -112,7 +112,7 @@ async def test_what_we_captured_and_they_lost(payment: Launched, outside: Simula
     """The provider comes back without the memory of its last day: its list mentions none of it."""
     order_id = await pay(payment, "AC")
     outside.kill()
-    for file in outside.folder.glob("outside.sqlite*"):
+    for file in outside.folder.glob("simulators.sqlite*"):
         file.unlink()
     await outside.__aenter__()
     (found,) = await run(payment)
@@ -123,7 +123,7 @@ async def test_what_we_captured_and_they_lost(payment: Launched, outside: Simula
 async def test_it_gets_through_while_the_provider_is_cruel(payment: Launched, provider: httpx.AsyncClient) -> None:
     orders = [new_id() for _ in range(120)]
     await send(payment, *(command("A", id) for id in orders))
-    (await provider.put("/settings", json={"mood": "cruel", "slow_seconds": 1})).raise_for_status()
+    (await provider.put("/settings", json={"faults": "harsh", "slow_seconds": 1})).raise_for_status()
     assert await run(payment) == []
     assert all(it.reconciled for it in await payment.rows(Payment))
 

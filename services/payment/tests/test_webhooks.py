@@ -58,7 +58,7 @@ async def test_a_storm_of_webhooks_moves_money_once(payment: Launched, provider:
 async def test_the_provider_itself_calls_back(payment: Launched, provider: httpx.AsyncClient) -> None:
     """Its answer is lost, and we would not ask for an hour: its webhook is what brings the outcome."""
     hook = {"provider_webhook_url": f"{payment.url}/hooks/provider", "provider_webhook_secret": SECRET}
-    told = {**hook, "provider_webhook_seconds": 0.5, "mood": {"webhook_again": 1}}
+    told = {**hook, "provider_webhook_seconds": 0.5, "faults": {"webhook_duplicate": 1}}
     (await provider.put("/settings", json=told)).raise_for_status()
     order_id = new_id()
     await put_off(payment, provider, order_id)

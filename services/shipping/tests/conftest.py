@@ -82,7 +82,7 @@ async def carrier(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     """The carrier's own interface. Parcels stay where they are, and nobody is called back."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
         settings = {"dispatch_seconds": 3600, "deliver_seconds": 3600, "carrier_webhook_url": "", "late_seconds": 0.2}
-        settings |= {"mood": "kind", "postcodes": {}}
+        settings |= {"faults": "none", "postcodes": {}}
         (await client.put("/settings", json=settings)).raise_for_status()
         yield client
 

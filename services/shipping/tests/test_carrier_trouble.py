@@ -38,7 +38,7 @@ async def test_trouble_at_each_call(
 ) -> None:
     """The first try of the call goes wrong in this way; no webhook helps, and nothing is done twice."""
     order_id, address_id = new_id(), users.add(postcode="10117")
-    told = {"postcodes": {"10117": {"trouble": trouble}}, "dispatch_seconds": 1 if call == "ask" else 3600}
+    told = {"postcodes": {"10117": {"fault": trouble}}, "dispatch_seconds": 1 if call == "ask" else 3600}
     if call == "send":
         await carrier.put("/settings", json=told)
     await carrier.put("/settings", json={"dispatch_seconds": told["dispatch_seconds"]})
@@ -68,13 +68,13 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
     shipping: Launched, users: Users, carrier: httpx.AsyncClient
 ) -> None:
     """The carrier is down for everybody; when it is back, every parcel is with it, once."""
-    await carrier.put("/settings", json={"mood": {"unavailable": 1}})
+    await carrier.put("/settings", json={"faults": {"unavailable": 1}})
     orders, address_id = [new_id() for _ in range(30)], users.add()
     await shipping.send(*(create(id, address_id) for id in orders))
     breaker = await shipping.instance.runtime.hold(Guard)._breakers.get_breaker("outside")
     assert breaker.context.state != "closed"
     assert {it.state for it in await shipping.rows(Shipment)} == {"creating"}
-    await carrier.put("/settings", json={"mood": "kind"})
+    await carrier.put("/settings", json={"faults": "none"})
     await send(shipping)
     assert {it.state for it in await shipping.rows(Shipment)} == {"accepted"}
     await check_parcels(shipping, carrier, orders)
@@ -84,14 +84,14 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
 async def test_a_cruel_carrier(shipping: Launched, users: Users, carrier: httpx.AsyncClient) -> None:
     """Every kind of trouble, at all calls and webhooks; a third of the orders is cancelled on the way."""
     cruel = {"unavailable": 0.15, "breaks": 0.15, "late": 0.1, "slow": 0.05, "lost": 0.3}
-    mood = {**cruel, "webhook_late": 0.3, "webhook_again": 0.3}
-    told = {"mood": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
+    mood = {**cruel, "webhook_late": 0.3, "webhook_duplicate": 0.3}
+    told = {"faults": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
     await carrier.put("/settings", json=told)
     orders, address_id = [new_id() for _ in range(60)], users.add()
     await shipping.broker.publish([shipping.envelope(create(id, address_id)) for id in orders])
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=id)) for id in orders[::3]])
     await send(shipping, passing="accepted dispatched")
-    await carrier.put("/settings", json={"mood": "kind"})
+    await carrier.put("/settings", json={"faults": "none"})
 
     told_by_us = await announced(shipping)
     states = {it.order_id: it.state for it in await shipping.rows(Shipment)}
