@@ -10,7 +10,7 @@ from loadtests.clients import Record
 from loadtests.messaging import measure
 from loadtests.messaging.hand_written import HandWrittenPath
 from loadtests.messaging.measure import BenchFailed, MessagingBench
-from loadtests.messaging.service import seen
+from loadtests.messaging.service import handled
 from local.postgres import Postgres
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
@@ -48,7 +48,7 @@ class Forgetful(HandWrittenPath):
 
     async def handle(self, records: Sequence[Record]) -> None:
         await super().handle(records[1:])
-        seen.more()
+        handled.add()
 
 
 async def test_a_message_that_makes_no_row_ends_it_red(monkeypatch: pytest.MonkeyPatch) -> None:

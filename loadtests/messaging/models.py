@@ -1,4 +1,4 @@
-"""The one row that a message makes."""
+"""The one table: a row for each handled message."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from chassis.tables import Table
 
 
 class Row(Table, registry=registry()):
-    """A table of this service."""
+    """The base of this service's tables."""
 
 
 class HandledParcel(Row, table=True):

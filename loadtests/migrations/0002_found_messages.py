@@ -1,4 +1,4 @@
-"""Published messages are found by their correlation and their moment."""
+"""Indexes of published messages by correlation and time."""
 
 from chassis import schema
 
