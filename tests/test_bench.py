@@ -1,4 +1,4 @@
-"""`make bench` in small: its table while the outside world is cruel, and that it ends red when a piece is missing."""
+"""`make bench` in small: its table with harsh faults, and that it ends red when a piece is missing."""
 
 import asyncio
 import subprocess
@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from loadtests.floor import Floor, FloorFailed, Servers, measure
+from loadtests.floor import Floor, FloorFailed, FloorServers, measure
 from loadtests.meter import Meter
 from loadtests.shop import Shop
 from local.kafka import Kafka
@@ -22,7 +22,7 @@ from local.pulsar import Pulsar
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
 PRINTED = [
     "CPU-ms/order", "cart, not counted", "memory MB", "completed orders/s", "accepted, p50", "confirmed, p50",
-    "CPU-ms per order", "audit", "postgres", "kafka", "envoy", "outside", "supervisor",
+    "CPU-ms per order", "audit", "postgres", "kafka", "envoy", "simulators", "supervisor",
     "aggregator", "order", "payment", "product", "shipping", "user",
 ]  # fmt: skip
 PARENT = """
@@ -35,8 +35,8 @@ time.sleep(60)
 TAKE_ONE = "UPDATE stock SET on_hand = on_hand - 1 WHERE product_id IN (SELECT product_id FROM stock LIMIT 1)"
 
 
-def start_bench(folder: Path, outside: str, *more: str) -> "subprocess.Popen[bytes]":
-    options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--outside", outside, "--folder", str(folder)]
+def start_bench(folder: Path, faults: str, *more: str) -> "subprocess.Popen[bytes]":
+    options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--faults", faults, "--folder", str(folder)]
     command = [sys.executable, "-m", "loadtests.bench", *options, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -48,15 +48,15 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-async def test_orders_are_in_balance_while_the_outside_world_is_cruel(folder: Path) -> None:
-    bench = start_bench(folder, "cruel")
+async def test_orders_are_in_balance_with_harsh_faults(folder: Path) -> None:
+    bench = start_bench(folder, "harsh")
     said = await end(bench)
     assert bench.returncode == 0, said
     assert [word for word in PRINTED if word not in said] == []
 
 
 async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) -> None:
-    bench = start_bench(folder, "kind")
+    bench = start_bench(folder, "none")
     shop = Shop(folder, bench)
     await until_more_orders(shop)
     async with shop.database("product") as product:
@@ -69,7 +69,7 @@ async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) ->
 @pytest.mark.long
 @pytest.mark.parametrize("broker", ["kafka", "pulsar"])
 async def test_kill_9_of_the_broker_in_the_middle_loses_no_order(folder: Path, broker: str) -> None:
-    bench = start_bench(folder, "kind", "--broker", broker, "--kill-broker")
+    bench = start_bench(folder, "none", "--broker", broker, "--kill-broker")
     said = await end(bench)
     assert bench.returncode == 0, said
     assert "20 accepted" in said
@@ -139,10 +139,10 @@ async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: 
     await taking
 
 
-def servers(postgres: Postgres, broker: Kafka | Pulsar) -> Servers:
+def servers(postgres: Postgres, broker: Kafka | Pulsar) -> FloorServers:
     address = broker.url if isinstance(broker, Pulsar) else broker.address
     pids = {it.name: it.process.pid for it in (postgres, broker) if it.process}
-    return Servers(postgres, broker.name, address, pids)
+    return FloorServers(postgres, broker.name, address, pids)
 
 
 @pytest.mark.parametrize(("seconds", "valid"), [(0.04, True), (0.11, False)])

@@ -11,14 +11,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from loadtests.shop import Customer, Open, Shop
+from loadtests.shop import Customer, OpenShop, Shop
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
 PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
-def shop(open_shop: Open) -> Shop:
+def shop(open_shop: OpenShop) -> Shop:
     return open_shop()
 
 
@@ -59,13 +59,13 @@ async def _live_here(shop: Shop, http: httpx.AsyncClient, mark: str) -> UUID:
     async with shop.database("product") as connection:
         product_id = str(await connection.fetchval("SELECT product_id FROM stock LIMIT 1"))
     order_id = await customer.buy(product_id)
-    await customer.ended(order_id)
+    await customer.wait_until_ended(order_id)
     await _mailed(shop, account["email"], 3)  # welcome, confirmed, shipped
     return order_id
 
 
 async def _mailed(shop: Shop, to: str, count: int) -> None:
-    async with httpx.AsyncClient(base_url=shop.url("outside")) as http:
+    async with httpx.AsyncClient(base_url=shop.url("simulators")) as http:
         for _ in range(300):
             if len((await http.get("/mails", params={"to": to})).json()) >= count:
                 return
@@ -108,7 +108,7 @@ def _shows(table: str) -> str:
 
 async def _sweep(shop: Shop) -> None:
     """What was deleted leaves the files as well when the tables are written anew."""
-    password = next(shop.state.glob("postgres/superuser")).read_text()
+    password = next(shop.state_folder.glob("postgres/superuser")).read_text()
     for service in shop.services:
         server = await asyncpg.connect(f"postgresql://postgres:{password}@{shop.url('postgres')}/{service}")
         await server.execute("VACUUM FULL")
@@ -118,7 +118,7 @@ async def _sweep(shop: Shop) -> None:
 
 def _files_with(shop: Shop, mark: str) -> list[str]:
     """Data files of PostgreSQL (but its log of changes, which is written over in turn) and the logs of all programs."""
-    files = [*shop.state.glob("postgres/data/base/**/*"), *shop.state.glob("logs/*")]
+    files = [*shop.state_folder.glob("postgres/data/base/**/*"), *shop.state_folder.glob("logs/*")]
     found = []
     for path in files:
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):

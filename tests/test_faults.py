@@ -2,19 +2,19 @@
 
 import pytest
 
-from loadtests.shop import Open, Shop
+from loadtests.shop import OpenShop, Shop
 from storm import storm
 
 ORDERS = 200
 CHILDREN = [
-    "postgres", "kafka", "envoy", "valkey", "valkey-keep", "outside",
+    "postgres", "kafka", "envoy", "valkey", "valkey-persistent", "simulators",
     "aggregator", "notification", "order", "product", "payment", "shipping", "user",
 ]  # fmt: skip
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def shop(open_shop: Open) -> Shop:
+def shop(open_shop: OpenShop) -> Shop:
     return open_shop()
 
 

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from loadtests.audit import at_rest
-from loadtests.shop import Open, Shop
+from loadtests.audit import wait_until_settled
+from loadtests.shop import OpenShop, Shop
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
 # Each message with the one that caused it. Whoever checks out causes the first two.
@@ -41,7 +41,7 @@ CAUSED = {
 
 
 @pytest.fixture(scope="module", params=["kafka", "pulsar"])
-def shop(open_shop: Open, request: pytest.FixtureRequest) -> Shop:
+def shop(open_shop: OpenShop, request: pytest.FixtureRequest) -> Shop:
     return open_shop(BROKER=request.param)
 
 
@@ -64,8 +64,8 @@ async def bought(shop: Shop) -> UUID:
         product_id = str(await connection.fetchval("SELECT min(product_id::text) FROM stock"))
     async with shop.customer() as customer:
         order_id = await customer.buy(product_id)
-        assert (await customer.ended(order_id))["status"] == "delivered"
-    await at_rest(shop, [order_id])
+        assert (await customer.wait_until_ended(order_id))["status"] == "delivered"
+    await wait_until_settled(shop, [order_id])
     return order_id
 
 

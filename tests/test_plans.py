@@ -19,7 +19,7 @@ import pytest
 from chassis.process.migrate import migrate
 from chassis.service import installed, installed_names
 from chassis.testing import new_database
-from loadtests.shop import Open, Shop
+from loadtests.shop import OpenShop, Shop
 
 pytestmark = [pytest.mark.xdist_group("plans"), pytest.mark.timeout(900)]  # beside the other shops: it fills tables
 ROWS = 1_000_000 if os.environ.get("LONG") else 200_000
@@ -47,7 +47,7 @@ FEW_VALUES = re.compile(r"^(status|state|kind|category|currency|country|template
 
 
 @pytest.fixture(scope="module")
-def seen(open_shop: Open) -> dict[str, list[str]]:
+def seen(open_shop: OpenShop) -> dict[str, list[str]]:
     """The statements that each service made while the demo ran."""
     shop = open_shop()
     asyncio.run(_asked(shop, "CREATE EXTENSION pg_stat_statements"))
@@ -65,7 +65,7 @@ def seen(open_shop: Open) -> dict[str, list[str]]:
 
 async def _asked(shop: Shop, sql: str) -> list[Any]:
     """As the superuser, on the shop's server."""
-    password = next(shop.state.glob("postgres/superuser")).read_text()
+    password = next(shop.state_folder.glob("postgres/superuser")).read_text()
     server = await asyncpg.connect(f"postgresql://postgres:{password}@{shop.url('postgres')}/postgres")
     rows = await server.fetch(sql)
     await server.close()

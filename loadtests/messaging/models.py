@@ -1,4 +1,4 @@
-"""The one row that a message makes."""
+"""The one table: a row for each handled message."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from sqlmodel import Field
 from chassis.database import Table
 
 
-class Parcel(Table, table=True):
+class HandledParcel(Table, table=True):
     __tablename__ = "parcels"
     id: UUID = Field(primary_key=True)
     weight_g: int = Field(sa_type=BigInteger)

@@ -1,4 +1,4 @@
-"""A row for each message that was handled."""
+"""The table of handled messages."""
 
 from chassis.database.schema import script
 

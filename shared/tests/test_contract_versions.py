@@ -23,7 +23,7 @@ from chassis.process.instance import Instance
 from chassis.service import Service
 from chassis.testing import SERVICE_KEY, Launched, empty_database, free_port, launched
 from ledger.waiting import until
-from tools.consumers import unserved
+from tools.consumers import unmet_needs
 from tools.contracts import schema_of
 
 MIGRATION = """
@@ -200,7 +200,7 @@ def test_v1_may_go_when_nobody_reads_it(
 ) -> None:
     """What `make check` would say if v1 were taken away now."""
     services = {"label": system.service("label", label), "till": system.service("till", till)}
-    missed = list(unserved(services, {PricedV2.wire_type: schema_of(PricedV2)}))
+    missed = list(unmet_needs(services, {PricedV2.wire_type: schema_of(PricedV2)}))
     assert missed == [f"{who} subscribes to pricing.priced.v1, and there is no such contract" for who in sorted(alive)]
 
 

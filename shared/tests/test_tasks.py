@@ -18,7 +18,7 @@ from ledger.models import Note
 from ledger.process import RUN, Running, running
 from ledger.tasks import reckon, service
 from ledger.waiting import until
-from local.server import ask
+from local.server import send_and_receive
 from local.valkey import Valkey
 
 Start = Callable[..., AbstractAsyncContextManager[Running]]
@@ -215,4 +215,4 @@ async def test_a_long_queue_gets_no_longer(sender: Launched, valkey: Valkey) -> 
     assert isinstance(queue, celery.CeleryExecutor)
     for _ in range(celery.QUEUE_LIMIT + 10):
         queue._publish({"reckon": None})
-    assert ask(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % celery.QUEUE_LIMIT
+    assert send_and_receive(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % celery.QUEUE_LIMIT

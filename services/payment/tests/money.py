@@ -16,9 +16,9 @@ from chassis.database import new_id
 from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
-from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment, PaymentState
 from payment.queries import books_of_orders
+from simulators.server import Simulators
 
 CENTS, PART = 1_000, 300
 SECRET = b64encode(b"shared with the provider").decode()
@@ -31,7 +31,7 @@ AT_THE_PROVIDER = {
 }
 
 
-def settings(outside: Outside) -> dict[str, Any]:
+def settings(outside: Simulators) -> dict[str, Any]:
     """Settings of the service: a short time limit for the provider, and a circuit breaker that does not open."""
     return {
         "PROVIDER_URL": outside.url,

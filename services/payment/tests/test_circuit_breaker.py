@@ -15,9 +15,9 @@ from chassis.resilience import CallRejected, CircuitBreaker, retry_budget
 from chassis.resilience.retry_budget import RetryBudget
 from chassis.testing import Launch, Launched
 from contracts.payment import PaymentAuthorized
-from outside.server import Outside
 from payment.main import service
 from payment.models import Attempt
+from simulators.server import Simulators
 
 from .money import check_money, command, send, settings
 
@@ -87,7 +87,7 @@ def test_the_retry_budget_refills(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def payment(launch: Launch, outside: Outside) -> Launched:
+async def payment(launch: Launch, outside: Simulators) -> Launched:
     """Payment with a circuit breaker that opens."""
     values = settings(outside) | {"BREAKER_FAILURES": 20}
     return await launch(replace(service, tasks=Tasks()), **values)
@@ -97,13 +97,13 @@ async def test_while_the_breaker_is_open_attempts_wait_and_then_go_through(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
     """The provider is unavailable; when it is back, every request is made, once."""
-    (await provider.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
+    (await provider.put("/settings", json={"faults": {"unavailable": 1}})).raise_for_status()
     orders = [new_id() for _ in range(60)]
     await payment.send(*(command("A", id) for id in orders))
     breakers = payment.instance.runtime.resource(CircuitBreaker)._breakers
     assert (await breakers.get_breaker("outside")).context.state == "opened"
     assert {it.outcome for it in await payment.rows(Attempt)} == {None}
-    (await provider.put("/settings", json={"mood": "kind"})).raise_for_status()
+    (await provider.put("/settings", json={"faults": "none"})).raise_for_status()
     await send(payment)
     assert [type(event) for event in await payment.sent()] == [PaymentAuthorized] * 60
     await check_money(payment, provider, orders)

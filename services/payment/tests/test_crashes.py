@@ -19,9 +19,9 @@ from chassis.jobs import Tasks
 from chassis.message import Message
 from chassis.process.instance import Instance
 from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
-from outside.server import Outside
 from payment.main import service
 from payment.models import Payment
+from simulators.server import Simulators
 
 from .crashing import POINTS
 from .money import CENTS, check_money, command, listed, send, settings
@@ -53,7 +53,7 @@ async def run_until_crash(point: str, values: dict[str, str]) -> None:
 @pytest.mark.timeout(300)  # eight processes start and end one after the other
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_around_a_call_moves_money_once(
-    outside: Outside, provider: httpx.AsyncClient, point: str
+    outside: Simulators, provider: httpx.AsyncClient, point: str
 ) -> None:
     url = await empty_database(service)
     values = {name: str(value) for name, value in settings(outside).items()}

@@ -22,9 +22,9 @@ from contracts.payment import (
     PaymentRefundRefused,
     PaymentVoided,
 )
-from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment
 from payment.provider import request_outcome
+from simulators.server import Simulators
 
 from .money import CENTS, PART, answers, at_the_provider, check_money, command, eventually_held, pay, send, states
 
@@ -138,7 +138,7 @@ async def test_an_operator_captures_again(payment: Launched, provider: httpx.Asy
 
 
 async def test_kill_9_of_the_provider_moves_no_money_twice(
-    payment: Launched, provider: httpx.AsyncClient, outside: Outside
+    payment: Launched, provider: httpx.AsyncClient, outside: Simulators
 ) -> None:
     orders = [new_id() for _ in range(60)]
     for wave in ("A", "V"):

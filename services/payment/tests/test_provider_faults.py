@@ -14,10 +14,10 @@ from .money import SECRET, check_money, command, pay, send, states
 
 KINDS = {"authorize": ("", "A"), "capture": ("A", "C"), "void": ("AC", "V"), "refund": ("AC", "R")}
 FAULTS: dict[str, dict[str, Any]] = {
-    "503 before acting": {"trouble": "unavailable"},
-    "500 after acting": {"trouble": "breaks"},
-    "slow, but in time": {"trouble": "late"},
-    "time-out after acting": {"trouble": "slow"},
+    "503 before acting": {"fault": "unavailable"},
+    "500 after acting": {"fault": "breaks"},
+    "slow, but in time": {"fault": "late"},
+    "time-out after acting": {"fault": "slow"},
 }
 REFUSED: dict[tuple[str, str], str] = {
     ("declined", "authorize"): "declined",
@@ -69,13 +69,13 @@ async def test_all_faults_at_once_move_money_once(payment: Launched, provider: h
     """A share of all requests fails; webhooks come twice, late and reordered; every command comes twice."""
     hook = {"provider_webhook_url": f"{payment.url}/hooks/provider", "provider_webhook_secret": SECRET}
     seconds = {"provider_webhook_seconds": 0, "webhook_late_seconds": 0.5, "late_seconds": 0.1, "slow_seconds": 2}
-    values = {**hook, **seconds, "mood": "cruel"}
+    values = {**hook, **seconds, "faults": "harsh"}
     (await provider.put("/settings", json=values)).raise_for_status()
     orders = {new_id(): ("ACR", "ACV", "AV", "ACRV", "AC")[number % 5] for number in range(50)}
     for step in range(4):
         commands = [command(letters[step], id) for id, letters in orders.items() if len(letters) > step]
         await send(payment, *commands, *commands)
-    (await provider.put("/settings", json={"mood": "kind"})).raise_for_status()
+    (await provider.put("/settings", json={"faults": "none"})).raise_for_status()
     expected: dict[UUID, str] = {id: "voided" if "V" in it else "captured" for id, it in orders.items()}
     assert await states(payment) == expected
     await check_money(payment, provider, orders)

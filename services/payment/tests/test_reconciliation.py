@@ -10,22 +10,22 @@ import pytest
 from chassis.database import new_id
 from chassis.testing import Launched
 from contracts.payment import PaymentAuthorized
-from outside.server import Outside
 from payment.models import Balance, Discrepancy, LedgerAccount, LedgerEntry, Payment, Reconciliation
 from payment.tasks import close_books, reconcile
+from simulators.server import Simulators
 
 from .money import CENTS, PART, command, listed, pay, postpone_attempt, send
 
 
 @pytest.fixture
-def outside() -> Iterator[Outside]:
+def outside() -> Iterator[Simulators]:
     """A provider for each test, because reconciliation compares all payments of the provider."""
-    with Outside.temporary() as server:
+    with Simulators.temporary() as server:
         yield server
 
 
 @pytest.fixture
-async def provider(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def provider(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=outside.url) as client:
         yield client
 
@@ -108,11 +108,11 @@ async def test_amounts_that_differ_are_shown_until_they_agree(payment: Launched,
     assert await payment.rows(Discrepancy) == []
 
 
-async def test_a_payment_that_the_provider_lost_is_shown(payment: Launched, outside: Outside) -> None:
+async def test_a_payment_that_the_provider_lost_is_shown(payment: Launched, outside: Simulators) -> None:
     """The provider comes back without its data, so that its list does not have the payment."""
     order_id = await pay(payment, "AC")
     outside.kill()
-    for file in outside.folder.glob("outside.sqlite*"):
+    for file in outside.folder.glob("simulators.sqlite*"):
         file.unlink()
     await outside.__aenter__()
     (found,) = await run_reconciliation(payment)
@@ -125,7 +125,7 @@ async def test_reconciliation_succeeds_while_the_provider_has_faults(
 ) -> None:
     orders = [new_id() for _ in range(120)]
     await send(payment, *(command("A", id) for id in orders))
-    (await provider.put("/settings", json={"mood": "cruel", "slow_seconds": 1})).raise_for_status()
+    (await provider.put("/settings", json={"faults": "harsh", "slow_seconds": 1})).raise_for_status()
     assert await run_reconciliation(payment) == []
     assert all(it.reconciled for it in await payment.rows(Payment))
 

@@ -58,7 +58,7 @@ async def test_a_burst_of_webhooks_moves_money_once(payment: Launched, provider:
 async def test_a_webhook_of_the_provider_itself(payment: Launched, provider: httpx.AsyncClient) -> None:
     """The answer was lost, and the attempt is due in an hour: the webhook brings the outcome."""
     hook = {"provider_webhook_url": f"{payment.url}/hooks/provider", "provider_webhook_secret": SECRET}
-    values = {**hook, "provider_webhook_seconds": 0.5, "mood": {"webhook_again": 1}}
+    values = {**hook, "provider_webhook_seconds": 0.5, "faults": {"webhook_duplicate": 1}}
     (await provider.put("/settings", json=values)).raise_for_status()
     order_id = new_id()
     await postpone_attempt(payment, provider, order_id)

@@ -15,8 +15,8 @@ from joserfc.jwk import KeySet, OctKey
 
 from chassis.database import new_id
 from chassis.testing import ISSUER_KEY, SERVICE_KEY, Launch, Launched
-from outside.server import Outside
 from shipping.main import service
+from simulators.server import Simulators
 
 SECRET = b64encode(b"shared with the carrier").decode()
 
@@ -76,17 +76,17 @@ def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddressSe
 
 
 @pytest.fixture(scope="session")
-def outside() -> Iterator[Outside]:
-    with Outside.temporary() as server:
+def outside() -> Iterator[Simulators]:
+    with Simulators.temporary() as server:
         yield server
 
 
 @pytest.fixture
-async def carrier(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
+async def carrier(outside: Simulators) -> AsyncIterator[httpx.AsyncClient]:
     """The carrier's API. Parcels stay where they are, and the carrier sends no webhooks."""
     async with httpx.AsyncClient(base_url=outside.url) as client:
         settings = {"dispatch_seconds": 3600, "deliver_seconds": 3600, "carrier_webhook_url": "", "late_seconds": 0.2}
-        settings |= {"mood": "kind", "postcodes": {}}
+        settings |= {"faults": "none", "postcodes": {}}
         (await client.put("/settings", json=settings)).raise_for_status()
         yield client
 

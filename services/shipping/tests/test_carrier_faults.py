@@ -38,7 +38,7 @@ async def test_a_fault_at_each_call(
 ) -> None:
     """The first try of the call fails in this way. The retry succeeds without webhooks, and nothing is done twice."""
     order_id, address_id = new_id(), users.add(postcode="10117")
-    values = {"postcodes": {"10117": {"trouble": fault}}, "dispatch_seconds": 1 if call == "poll" else 3600}
+    values = {"postcodes": {"10117": {"fault": fault}}, "dispatch_seconds": 1 if call == "poll" else 3600}
     if call == "create":
         await carrier.put("/settings", json=values)
     await carrier.put("/settings", json={"dispatch_seconds": values["dispatch_seconds"]})
@@ -66,13 +66,13 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
     shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
 ) -> None:
     """The carrier is unavailable; when it is back, it gets every parcel once."""
-    await carrier.put("/settings", json={"mood": {"unavailable": 1}})
+    await carrier.put("/settings", json={"faults": {"unavailable": 1}})
     orders, address_id = [new_id() for _ in range(30)], users.add()
     await shipping.send(*(create(id, address_id) for id in orders))
     breaker = await shipping.instance.runtime.resource(CircuitBreaker)._breakers.get_breaker("outside")
     assert breaker.context.state != "closed"
     assert {it.state for it in await shipping.rows(Shipment)} == {"creating"}
-    await carrier.put("/settings", json={"mood": "kind"})
+    await carrier.put("/settings", json={"faults": "none"})
     await send(shipping)
     assert {it.state for it in await shipping.rows(Shipment)} == {"accepted"}
     await check_parcels(shipping, carrier, orders)
@@ -82,14 +82,14 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
 async def test_all_faults_at_once(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
     """Every kind of fault, at all calls and webhooks, while a third of the orders is cancelled."""
     faults = {"unavailable": 0.15, "breaks": 0.15, "late": 0.1, "slow": 0.05, "lost": 0.3}
-    mood = {**faults, "webhook_late": 0.3, "webhook_again": 0.3}
-    values = {"mood": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
+    mood = {**faults, "webhook_late": 0.3, "webhook_duplicate": 0.3}
+    values = {"faults": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
     await carrier.put("/settings", json=values)
     orders, address_id = [new_id() for _ in range(60)], users.add()
     await shipping.broker.publish([shipping.envelope(create(id, address_id)) for id in orders])
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=id)) for id in orders[::3]])
     await send(shipping, transient="accepted dispatched")
-    await carrier.put("/settings", json={"mood": "kind"})
+    await carrier.put("/settings", json={"faults": "none"})
 
     events_of = await announced(shipping)
     states = {it.order_id: it.state for it in await shipping.rows(Shipment)}

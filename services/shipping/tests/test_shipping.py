@@ -22,11 +22,11 @@ from contracts.shipping import (
     ShipmentRejected,
 )
 from contracts.user import AddressView
-from outside.server import Outside
 from shipping import handlers
 from shipping.carrier import CarrierParcel, request_status
 from shipping.config import ShippingSettings
 from shipping.models import Shipment, ShipmentState
+from simulators.server import Simulators
 
 from .conftest import AddressServer
 from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, send, wait_for_events
@@ -166,7 +166,7 @@ async def test_a_cancel_waits_while_it_is_unknown_whether_the_carrier_has_the_pa
 
 @pytest.mark.usefixtures("webhooks")
 async def test_kill_9_of_the_carrier_sends_nothing_twice(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, outside: Outside
+    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, outside: Simulators
 ) -> None:
     """The kill also deletes its settings: parcels leave after the 3600 s below, and the carrier sends no webhooks."""
     outside.settings = {"DISPATCH_SECONDS": "3600"}

@@ -204,7 +204,7 @@ async def test_a_webhook_answers_a_pending_cancel(
     await accepted(carrier, order_id)
     if state == "cancelling":
         await shipping.settled()
-        await carrier.put("/settings", json={"mood": {"unavailable": 1}})
+        await carrier.put("/settings", json={"faults": {"unavailable": 1}})
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
     assert [it.state for it in await shipping.rows(Shipment)] == [state]
     await post_webhook(shipping, signed(webhook_body(status, order_id)))

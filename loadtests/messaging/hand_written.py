@@ -1,4 +1,4 @@
-"""The same way by hand, in asyncpg and the client of the broker: the same statements and sends, and nothing between."""
+"""The hand-written path: the chassis' statements and sends, with asyncpg and the broker's own client alone."""
 
 import asyncio
 import json
@@ -10,18 +10,18 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from chassis.database import new_id
-from loadtests.clients import AT_ONCE, CLIENTS, Record
-from loadtests.messaging.paths import Place
-from loadtests.messaging.service import NOTE, WEIGHT_G, Handed, seen
+from loadtests.clients import CLIENTS, SEND_BATCH, Record
+from loadtests.messaging.paths import PathSettings
+from loadtests.messaging.service import NOTE, WEIGHT_G, ParcelHandedOver, handled
 
-WRITERS = 4  # connections of those who produce
+WRITERS = 4  # connections of the producers
 _COLUMNS = "topic, key, id, type, source, time, body, correlation_id, causation_id, traceparent"
 _TYPES = ["text", "text", "uuid", "text", "text", "timestamptz", "bytea", "text", "text", "text"]
 _SEND = f"""
 INSERT INTO outbox (shard, {_COLUMNS})
 SELECT 0, {_COLUMNS} FROM unnest({", ".join(f"${n}::{type_}[]" for n, type_ in enumerate(_TYPES, 1))}) it ({_COLUMNS})
 """
-_WAITING = f"SELECT position, {_COLUMNS} FROM outbox ORDER BY position LIMIT {AT_ONCE}"
+_WAITING = f"SELECT position, {_COLUMNS} FROM outbox ORDER BY position LIMIT {SEND_BATCH}"
 _PUBLISHED = f"""
 WITH gone AS (DELETE FROM outbox WHERE position = ANY($1) RETURNING *)
 INSERT INTO outbox_history (position, shard, {_COLUMNS}) SELECT position, shard, {_COLUMNS} FROM gone
@@ -32,28 +32,28 @@ INSERT INTO inbox (consumer_group, id) SELECT $1, unnest($2::uuid[]) ON CONFLICT
 _HANDLE = "INSERT INTO parcels (id, weight_g) SELECT * FROM unnest($1::uuid[], $2::bigint[])"
 
 
-class Raw:
-    """The client of the broker alone: no outbox, no inbox, nothing is written."""
+class ClientPath:
+    """The broker's client alone: no outbox, no inbox, no database."""
 
     writes = False
 
-    def __init__(self, place: Place) -> None:
-        self.place, self.topic = place, f"by-hand-{uuid4().hex[:8]}"
-        self.client = CLIENTS[place.broker](place.address)
+    def __init__(self, settings: PathSettings) -> None:
+        self.settings, self.topic = settings, f"hand-written-{uuid4().hex[:8]}"
+        self.client = CLIENTS[settings.broker](settings.address)
 
     async def __aenter__(self) -> Self:
         await self.client.create([self.topic])
         await self.client.subscribe([self.topic], self.topic)
-        self._parts = [asyncio.create_task(part) for part in await self.parts()]
+        self._tasks = [asyncio.create_task(it) for it in await self.coroutines()]
         return self
 
-    async def parts(self) -> list[Coroutine[Any, Any, None]]:
+    async def coroutines(self) -> list[Coroutine[Any, Any, None]]:
         return [self._consume()]
 
     async def __aexit__(self, *_: object) -> None:
-        for part in self._parts:
-            part.cancel()
-        await asyncio.wait(self._parts)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
         await self.client.close()
 
     async def produce(self, count: int) -> None:
@@ -62,25 +62,25 @@ class Raw:
 
     async def _consume(self) -> None:
         while True:
-            records = await self.client.receive(self.place.batch)
+            records = await self.client.receive(self.settings.batch)
             await self.handle(records)
             await self.client.acknowledge()
 
     async def handle(self, records: Sequence[Record]) -> None:
-        seen.more(len(records))
+        handled.add(len(records))
 
 
-class ByHand(Raw):
-    """With outbox, relay, inbox and a row for each message."""
+class HandWrittenPath(ClientPath):
+    """Outbox, relay, inbox, and a row for each message."""
 
     writes = True
 
-    async def parts(self) -> list[Coroutine[Any, Any, None]]:
-        url = self.place.database_url
+    async def coroutines(self) -> list[Coroutine[Any, Any, None]]:
+        url = self.settings.database_url
         self._written = asyncio.Event()
         self._writers = await asyncpg.create_pool(url, min_size=WRITERS, max_size=WRITERS)
         self._consumes, self._relays = await asyncpg.connect(url), await asyncpg.connect(url)
-        return [*await super().parts(), self._relay()]
+        return [*await super().coroutines(), self._relay()]
 
     async def __aexit__(self, *_: object) -> None:
         await super().__aexit__()
@@ -106,12 +106,12 @@ class ByHand(Raw):
         connection = self._consumes
         async with connection.transaction():
             ids = [UUID(record.headers["ce_id"]) for record in records]
-            fresh = {row["id"] for row in await connection.fetch(_INBOX, self.topic, ids)}
-            parcels = [json.loads(it.body) for id, it in zip(ids, records, strict=True) if id in fresh]
+            new = {row["id"] for row in await connection.fetch(_INBOX, self.topic, ids)}
+            parcels = [json.loads(it.body) for id, it in zip(ids, records, strict=True) if id in new]
             await connection.execute(
                 _HANDLE, [UUID(it["parcel_id"]) for it in parcels], [it["weight_g"] for it in parcels]
             )
-        seen.more(len(parcels))
+        handled.add(len(parcels))
 
 
 def _body(parcel_id: UUID) -> bytes:
@@ -119,7 +119,7 @@ def _body(parcel_id: UUID) -> bytes:
 
 
 def _outbox_row(topic: str, id: UUID, parcel_id: UUID, now: datetime) -> tuple[Any, ...]:
-    return topic, str(parcel_id), id, Handed.wire_type, "parcels", now, _body(parcel_id), str(id), None, None
+    return topic, str(parcel_id), id, ParcelHandedOver.wire_type, "parcels", now, _body(parcel_id), str(id), None, None
 
 
 def _record(row: Any) -> Record:

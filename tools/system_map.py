@@ -1,4 +1,4 @@
-"""The map of the system, read from contracts, subscriptions and sources: who commands, tells and calls whom."""
+"""The map of the system, from contracts, subscriptions and sources: which service commands, informs and calls which."""
 
 import ast
 from collections import defaultdict
@@ -20,7 +20,7 @@ def contract(name: str) -> ModuleType:
 
 
 def messages(kind: type[Message], owner: str) -> list[type[Message]]:
-    """What a service obeys (commands) or announces (events), in the order of its contract."""
+    """The commands that a service obeys, or the events that it announces, in the order of its contract."""
     members = vars(contract(owner)).values()
     return [
         it for it in members if isinstance(it, type) and issubclass(it, kind) and it.wire_type.startswith(f"{owner}.")
@@ -33,34 +33,34 @@ def owner_of(message: type[Message]) -> str:
 
 @cache
 def senders() -> dict[str, list[str]]:
-    """The services whose source names a command of another one."""
+    """The services whose source names a command, by the command's name."""
     found = defaultdict(list)
     for service in installed():
-        for name in sorted(names_in(service)):
+        for name in sorted(names_used_by(service)):
             found[name].append(service)
     return found
 
 
-def names_in(service: str) -> set[str]:
+def names_used_by(service: str) -> set[str]:
     sources = Path(str(import_module(service).__file__)).parent.glob("**/*.py")
     nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
-def listeners(message: type[Message]) -> list[str]:
+def subscribers(message: type[Message]) -> list[str]:
     return [name for name, service in installed().items() if message.wire_type in service.subscriptions.by_type]
 
 
-def ends(message: type[Message]) -> tuple[list[str], list[str]]:
-    """Who sends a message to others, and who handles it."""
+def senders_and_receivers(message: type[Message]) -> tuple[list[str], list[str]]:
+    """The services that send a message to others, and those that handle it."""
     if issubclass(message, Command):
         return [who for who in senders()[message.__name__] if who != owner_of(message)], [owner_of(message)]
-    return [owner_of(message)], listeners(message)
+    return [owner_of(message)], subscribers(message)
 
 
 def edges() -> Iterator[tuple[str, str, str, str]]:
-    """From, to, what kind of arrow, and what stands on it."""
+    """Source, target, kind of arrow, and label."""
     sent = senders()
     for service in by_layer():
         for command in messages(Command, service.name):
@@ -70,12 +70,14 @@ def edges() -> Iterator[tuple[str, str, str, str]]:
                 if who != service.name
             )
         for event in messages(Event, service.name):
-            yield from ((service.name, who, "event", event.__name__) for who in listeners(event) if who != service.name)
+            yield from (
+                (service.name, who, "event", event.__name__) for who in subscribers(event) if who != service.name
+            )
         yield from ((service.name, api.name, "call", "HTTP") for api in service.calls)
 
 
 def by_layer() -> list[Service]:
-    """From the experience down."""
+    """The services from the experience layer down."""
     return sorted(installed().values(), key=lambda service: (-service.api.layer, service.name))
 
 
@@ -93,7 +95,7 @@ def diagram() -> str:
 
 
 def services() -> str:
-    """The table of services."""
+    """The table of services, as Markdown."""
     lines = ["| service | layer | owns | obeys | announces |", "|---|---|---|---|---|"]
     for service in by_layer():
         api: Api = service.api

@@ -1,6 +1,6 @@
-"""The mail servers of the world: one that takes everything on OUTSIDE_MAIL_PORT, and shows it on `GET /mails?to=…`.
+"""The mail server: accepts mail for every address on SIMULATORS_MAIL_PORT, and shows it on `GET /mails?to=…`.
 
-What is before the @ says how a mailbox behaves (`MAILBOXES`); the mood of the world befalls all of them.
+The part before the @ decides how a mailbox behaves (`MAILBOXES`), beside the fault rates that hold for all mails.
 """
 
 import asyncio
@@ -12,26 +12,26 @@ from typing import Any, Literal, cast
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from fastapi import APIRouter
 
-from outside.world import TheWorld, World
+from simulators.simulation import CurrentSimulation, Simulation
 
 router = APIRouter()
 
 MAILBOXES: dict[str, Literal["full", "gone", "slow"]] = {
     "full": "full",  # 452 for each mail at its first try
     "gone": "gone",  # 550
-    "slow": "slow",  # takes mails only after `slow_seconds`
+    "slow": "slow",  # accepts a mail only after `slow_seconds`
 }
 BUSY = "451 4.3.0 Try again later"
 
 
 @router.get("/mails")
-async def mails(world: World, to: str, limit: int = 50) -> list[dict[str, Any]]:
-    """What a mailbox holds, the newest first, as text, HTML and headers."""
-    return world.rows("SELECT * FROM mails WHERE recipient = ? ORDER BY id DESC LIMIT ?", to.lower(), limit)
+async def list_mails(simulation: CurrentSimulation, to: str, limit: int = 50) -> list[dict[str, Any]]:
+    """The mails of a mailbox, newest first, as text, HTML and headers."""
+    return simulation.execute("SELECT * FROM mails WHERE recipient = ? ORDER BY id DESC LIMIT ?", to.lower(), limit)
 
 
-async def serve(world: TheWorld, host: str, port: int) -> asyncio.Server:
-    mailboxes = Mailboxes(world)
+async def serve(simulation: Simulation, host: str, port: int) -> asyncio.Server:
+    mailboxes = Mailboxes(simulation)
     return await asyncio.get_running_loop().create_server(
         lambda: SMTP(mailboxes, enable_SMTPUTF8=True, hostname="mail.example"), host, port
     )
@@ -40,8 +40,8 @@ async def serve(world: TheWorld, host: str, port: int) -> asyncio.Server:
 class Mailboxes:
     """The hooks that aiosmtpd calls."""
 
-    def __init__(self, world: TheWorld) -> None:
-        self._world = world
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -52,34 +52,24 @@ class Mailboxes:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        world, settings = self._world, self._world.settings
+        settings = self._simulation.settings
         message = message_from_bytes(cast(bytes, envelope.content), policy=policy.default)
-        habit = MAILBOXES.get(envelope.rcpt_tos[0].partition("@")[0])
-        if habit == "full" and self._is_first_try(message):
+        behaviour = MAILBOXES.get(envelope.rcpt_tos[0].partition("@")[0])
+        if behaviour == "full" and self._simulation.is_first_request(f"mail {message['Message-ID']}"):
             return "452 4.2.2 The mailbox is full"
-        trouble = world.settings.mood.trouble(world.chance)
-        if trouble == "unavailable":
+        fault = settings.faults.draw_fault(self._simulation.random)
+        if fault == "unavailable":
             return BUSY
-        if habit == "slow" or trouble == "slow":
+        if behaviour == "slow" or fault == "slow":
             await asyncio.sleep(settings.slow_seconds)
-        elif trouble == "late":
+        elif fault == "late":
             await asyncio.sleep(settings.late_seconds)
-        self._keep(message, envelope)
-        return BUSY if trouble == "breaks" else "250 2.0.0 Taken"
+        self._store(message, envelope)
+        return BUSY if fault == "breaks" else "250 2.0.0 Accepted"
 
-    def _is_first_try(self, message: EmailMessage) -> bool:
-        return bool(
-            self._world.rows(
-                "INSERT INTO requests (key, request, asked, at) VALUES (?, 'mail', 1, ?)"
-                " ON CONFLICT (key) DO NOTHING RETURNING key",
-                f"mail {message['Message-ID']}",
-                time.time(),
-            )
-        )
-
-    def _keep(self, message: EmailMessage, envelope: Envelope) -> None:
+    def _store(self, message: EmailMessage, envelope: Envelope) -> None:
         for recipient in envelope.rcpt_tos:
-            self._world.rows(
+            self._simulation.execute(
                 "INSERT INTO mails (recipient, sender, message_id, subject, headers, text, html, at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 recipient.lower(),

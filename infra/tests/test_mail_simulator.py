@@ -1,4 +1,4 @@
-"""The mail servers of the outside world, as a process on a real port: what they take, refuse, and take twice."""
+"""The mail simulator as a process on a real port: mails that it accepts, refuses, and accepts with an error."""
 
 from collections.abc import AsyncIterator, Iterator
 from email.message import EmailMessage
@@ -10,27 +10,30 @@ import pytest
 from aiosmtplib import SMTP, SMTPDataError, SMTPRecipientsRefused
 
 from local.server import free_port
-from outside.server import Outside
+from simulators.server import Simulators
+
+from .simulator_client import change_settings
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    server = Outside.temporary()
-    server.settings = {"OUTSIDE_MAIL_PORT": str(free_port()), "SLOW_SECONDS": "0.3"}
+def simulators() -> Iterator[Simulators]:
+    server = Simulators.temporary()
+    server.settings = {"SIMULATORS_MAIL_PORT": str(free_port()), "SLOW_SECONDS": "0.3"}
     with server:
         yield server
 
 
 @pytest.fixture
-async def http(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=outside.url) as client:
-        await client.put("/settings", json={"mood": "kind", "slow_seconds": 0.3})
+async def http(simulators: Simulators) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=simulators.url) as client:
+        await change_settings(client, faults="none", slow_seconds=0.3)
         yield client
 
 
 @pytest.fixture
-async def smtp(outside: Outside) -> AsyncIterator[SMTP]:
-    async with SMTP(hostname="127.0.0.1", port=int(outside.settings["OUTSIDE_MAIL_PORT"]), timeout=5) as server:
+async def smtp(simulators: Simulators) -> AsyncIterator[SMTP]:
+    port = int(simulators.settings["SIMULATORS_MAIL_PORT"])
+    async with SMTP(hostname="127.0.0.1", port=port, timeout=5) as server:
         yield server
 
 
@@ -43,55 +46,55 @@ def a_mail(to: str) -> EmailMessage:
     return message
 
 
-async def held(http: httpx.AsyncClient, to: str) -> list[dict[str, Any]]:
+async def stored_mails(http: httpx.AsyncClient, to: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (await http.get("/mails", params={"to": to})).json()
     return found
 
 
-async def test_what_a_mailbox_got_is_shown_newest_first(http: httpx.AsyncClient, smtp: SMTP, outside: Outside) -> None:
+async def test_the_mails_of_a_mailbox_are_listed_newest_first(
+    http: httpx.AsyncClient, smtp: SMTP, simulators: Simulators
+) -> None:
     to = f"{uuid4()}@example.org"
     first, second = a_mail(to.upper()), a_mail(to)
     await smtp.send_message(first)
     await smtp.send_message(second)
-    outside.kill()
-    outside.start()
-    newest, oldest = await held(http, to)
+    simulators.kill()
+    simulators.start()
+    newest, oldest = await stored_mails(http, to)
     assert [newest["message_id"], oldest["message_id"]] == [second["Message-ID"], first["Message-ID"]]
     assert (newest["subject"], newest["text"].strip(), newest["html"].strip()) == ("Grüße", "Hello", "<p>Hello</p>")
     assert "From: shop@example.org" in newest["headers"]
-    assert await held(http, "nobody@example.org") == []
+    assert await stored_mails(http, "unknown@example.org") == []
 
 
 async def test_a_mailbox_that_is_gone_is_refused_for_good(http: httpx.AsyncClient, smtp: SMTP) -> None:
     with pytest.raises(SMTPRecipientsRefused) as refused:
         await smtp.send_message(a_mail("gone@example.org"))
     assert refused.value.recipients[0].code == 550
-    assert await held(http, "gone@example.org") == []
+    assert await stored_mails(http, "gone@example.org") == []
 
 
-async def test_a_full_mailbox_takes_a_mail_at_its_second_try(http: httpx.AsyncClient, smtp: SMTP) -> None:
+async def test_a_full_mailbox_accepts_a_mail_at_its_second_try(http: httpx.AsyncClient, smtp: SMTP) -> None:
     message = a_mail("full@example.org")
     with pytest.raises(SMTPDataError) as refused:
         await smtp.send_message(message)
     assert refused.value.code == 452
     await smtp.send_message(message)
-    assert [it["message_id"] for it in await held(http, "full@example.org")] == [message["Message-ID"]]
+    assert [it["message_id"] for it in await stored_mails(http, "full@example.org")] == [message["Message-ID"]]
 
 
-async def test_a_slow_mailbox_answers_when_nobody_may_wait_any_more(http: httpx.AsyncClient, smtp: SMTP) -> None:
-    await http.put("/settings", json={"slow_seconds": 3})
+async def test_a_slow_mailbox_answers_after_the_time_out_of_the_client(http: httpx.AsyncClient, smtp: SMTP) -> None:
+    await change_settings(http, slow_seconds=3)
     smtp.timeout = 0.2
     with pytest.raises(TimeoutError):
         await smtp.send_message(a_mail("slow@example.org"))
 
 
-@pytest.mark.parametrize(("trouble", "taken"), [("unavailable", 0), ("breaks", 1)])
-async def test_the_mood_of_the_world_befalls_mail_too(
-    http: httpx.AsyncClient, smtp: SMTP, trouble: str, taken: int
-) -> None:
+@pytest.mark.parametrize(("fault", "accepted"), [("unavailable", 0), ("breaks", 1)])
+async def test_fault_rates_hold_for_mail_too(http: httpx.AsyncClient, smtp: SMTP, fault: str, accepted: int) -> None:
     to = f"{uuid4()}@example.org"
-    await http.put("/settings", json={"mood": {trouble: 1}})
+    await change_settings(http, faults={fault: 1})
     with pytest.raises(SMTPDataError) as refused:
         await smtp.send_message(a_mail(to))
     assert refused.value.code == 451
-    assert len(await held(http, to)) == taken
+    assert len(await stored_mails(http, to)) == accepted
