@@ -1,4 +1,4 @@
-"""Mails, preferences."""
+"""Mails and preferences."""
 
 from chassis import schema
 
@@ -38,3 +38,4 @@ def upgrade() -> None:
         );
         """
     )
+    schema.upgrade_v2()
