@@ -21,10 +21,10 @@ class NotificationSettings(Settings):
     smtp_from: str = Field("The shop <shop@example.org>", pattern=r"^.*[^@\s]@[^@\s]+$|^.*<[^@\s]+@[^@\s]+>$")
     shop_url: str = "http://127.0.0.1:8080"  # what links in mails begin with
     lease_seconds: float = Field(60, gt=0)  # a batch is sent in half of it; what a dead worker had is free after it
-    first_retry_seconds: float = 30
-    most_retry_seconds: float = 3600
-    give_up_seconds: float = 4 * DAY  # RFC 5321, 4.5.4.1: at least four to five days
-    kept_seconds: float = 90 * DAY
+    first_retry_delay_seconds: float = 30
+    max_retry_delay_seconds: float = 3600
+    max_queue_seconds: float = 4 * DAY  # RFC 5321, 4.5.4.1: at least four to five days
+    retention_seconds: float = 90 * DAY
 
     @property
     def sender(self) -> Address:

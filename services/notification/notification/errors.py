@@ -3,13 +3,13 @@
 from chassis.errors import Problem
 
 
-class UnsubscribeRefused(Problem):
-    status, code, detail = 422, "unsubscribe_refused", "This is not a link that we have sent."
+class UnsubscribeTokenInvalid(Problem):
+    status, code, detail = 422, "unsubscribe_token_invalid", "This is not a link that we have sent."
 
 
-class AddressUnusable(Exception):
+class AddressUndeliverable(Exception):
     """No mail can be sent to an address that looks like this."""
 
 
-class NotWritable(Exception):
+class TemplateFieldsMissing(Exception):
     """A command lacks what its template speaks of. Its message is parked."""

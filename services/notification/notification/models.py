@@ -44,11 +44,11 @@ class Mail(Row, table=True):
     currency: str | None = None
     reason: str | None = None
     state: MailState = Field(default=MailState.PENDING, sa_type=String)
-    dropped_for: str | None = None
-    tries: int = Field(default=0, sa_type=BigInteger)  # that the mail server put off
+    drop_reason: str | None = None
+    deferrals: int = Field(default=0, sa_type=BigInteger)  # that the mail server put off
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    asked_at: datetime = Field(sa_type=Timestamptz, index=True)
-    ended_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    requested_at: datetime = Field(sa_type=Timestamptz, index=True)
+    finished_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
 

@@ -6,29 +6,29 @@ from chassis.web import Caller, Router, Runtime, Work
 from contracts.notification import PreferencesView, SetPreferences, Unsubscribe
 from notification import queries
 from notification.models import Preference
-from notification.tokens import user_of
+from notification.tokens import verify_unsubscribe_token
 
 router = Router()
 
 
 @router.get("/me/preferences")
-async def preferences(work: Work, caller: Caller) -> PreferencesView:
-    return PreferencesView(advertising=await queries.wants_advertising(work, caller.id))
+async def get_preferences(work: Work, caller: Caller) -> PreferencesView:
+    return PreferencesView(advertising=await queries.accepts_advertising(work, caller.id))
 
 
 @router.put("/me/preferences")
 async def set_preferences(body: SetPreferences, work: Work, caller: Caller) -> PreferencesView:
-    await _set(caller.id, body.advertising, work)
+    await _store_preference(caller.id, body.advertising, work)
     return PreferencesView(advertising=body.advertising)
 
 
 @router.post("/unsubscriptions", status_code=204)
-async def unsubscribe(body: Unsubscribe, work: Work, runtime: Runtime) -> None:
+async def unsubscribe_by_token(body: Unsubscribe, work: Work, runtime: Runtime) -> None:
     """The token is all that is needed: nobody has to sign in to be left in peace (RFC 8058)."""
-    await _set(user_of(body.token, runtime.settings.service_key), False, work)
+    await _store_preference(verify_unsubscribe_token(body.token, runtime.settings.service_key), False, work)
 
 
-async def _set(user_id: UUID, advertising: bool, work: Work) -> None:
+async def _store_preference(user_id: UUID, advertising: bool, work: Work) -> None:
     known = await work.lock(Preference, user_id=[user_id])
     if known:
         known[0].advertising = advertising

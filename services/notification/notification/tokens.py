@@ -7,21 +7,21 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from notification.errors import UnsubscribeRefused
+from notification.errors import UnsubscribeTokenInvalid
 
 ALGORITHM = "HS256"
 
 
-def unsubscribe_token(user_id: UUID, service_key: str) -> str:
+def create_unsubscribe_token(user_id: UUID, service_key: str) -> str:
     """It does not expire: an old mail's link works as well (RFC 8058 wants it to), and does nobody harm."""
     return jwt.encode({"alg": ALGORITHM}, {"sub": str(user_id)}, _key(service_key))
 
 
-def user_of(token: str, service_key: str) -> UUID:
+def verify_unsubscribe_token(token: str, service_key: str) -> UUID:
     try:
         return UUID(str(jwt.decode(token, _key(service_key), algorithms=[ALGORITHM]).claims["sub"]))
     except (JoseError, KeyError, ValueError):
-        raise UnsubscribeRefused(field="token") from None
+        raise UnsubscribeTokenInvalid(field="token") from None
 
 
 def _key(service_key: str) -> OctKey:

@@ -28,13 +28,13 @@ SHOP = "https://shop.example"
 SLOW_SECONDS = 4
 
 
-class Users(ThreadingHTTPServer):
+class FakeUserService(ThreadingHTTPServer):
     """The part of the user service that is met here: contacts and secrets for services, and the keys of tokens."""
 
     request_queue_size = 100
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _UserServiceHandler)
         self.answers: dict[str, Any] = {"/.well-known/jwks.json": KeySet([ISSUER_KEY]).as_dict(private=False)}
         self.away = False
         self.asked: list[str] = []
@@ -53,8 +53,8 @@ def address(user_id: UUID) -> str:
     return f"{user_id}@example.org"
 
 
-class _Answer(BaseHTTPRequestHandler):
-    server: Users
+class _UserServiceHandler(BaseHTTPRequestHandler):
+    server: FakeUserService
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
@@ -81,16 +81,16 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
+def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeUserService]:
     """After `launch`, which names a server for the keys alone."""
-    with Users() as users:
+    with FakeUserService() as users:
         Thread(target=users.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         monkeypatch.setenv("USER_URL", users.url)
         yield users
         users.shutdown()
 
 
-class Post:
+class FakeMailServer:
     """A mail server. It answers what a test wants it to: in `refusals` to a recipient, one time after the other."""
 
     def __init__(self) -> None:
@@ -143,26 +143,26 @@ class Post:
 
 
 @pytest.fixture
-def post() -> Iterator[Post]:
-    post = Post()
-    post.start()
-    yield post
-    post.stop()
+def mail_server() -> Iterator[FakeMailServer]:
+    mail_server = FakeMailServer()
+    mail_server.start()
+    yield mail_server
+    mail_server.stop()
 
 
-def told(post: Post) -> dict[str, Any]:
+def settings_for(mail_server: FakeMailServer) -> dict[str, Any]:
     """What notification is told of these neighbours."""
     return {
-        "SMTP_PORT": post.port,
+        "SMTP_PORT": mail_server.port,
         "SMTP_FROM": FROM,
         "SHOP_URL": SHOP,
-        "FIRST_RETRY_SECONDS": 0.2,
+        "FIRST_RETRY_DELAY_SECONDS": 0.2,
     }
 
 
 @pytest.fixture
-async def notification(launch: Launch, users: Users, post: Post) -> Launched:
-    return await launch(service, **told(post))
+async def notification(launch: Launch, users: FakeUserService, mail_server: FakeMailServer) -> Launched:
+    return await launch(service, **settings_for(mail_server))
 
 
 def command(user_id: UUID, template: Template = Template.WELCOME, **about: Any) -> Notify:

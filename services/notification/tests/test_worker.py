@@ -17,7 +17,7 @@ from local.valkey import Valkey
 from notification.main import service
 from notification.models import MailState
 
-from .conftest import Post, Users, command, mail_of, told
+from .conftest import FakeMailServer, FakeUserService, command, mail_of, settings_for
 
 pytestmark = pytest.mark.timeout(180)
 Start = Callable[..., AbstractAsyncContextManager[Process]]
@@ -30,20 +30,22 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-async def notification(launch: Launch, users: Users, post: Post, valkey: Valkey) -> Launched:
+async def notification(launch: Launch, users: FakeUserService, mail_server: FakeMailServer, valkey: Valkey) -> Launched:
     """It takes commands and wakes the worker, which is another process."""
-    return await launch(service, role="consumer", BROKER="kafka", CELERY_BROKER_URL=valkey.url, **told(post))
+    return await launch(
+        service, role="consumer", BROKER="kafka", CELERY_BROKER_URL=valkey.url, **settings_for(mail_server)
+    )
 
 
 @pytest.fixture
-def start(notification: Launched, users: Users, post: Post) -> Start:
+def start(notification: Launched, users: FakeUserService, mail_server: FakeMailServer) -> Start:
     its = notification.instance.settings
     known = {
         "DATABASE_URL": its.database_url,
         "CELERY_BROKER_URL": its.celery_broker_url,
         "SERVICE_KEY": SERVICE_KEY,
         "USER_URL": users.url,
-    } | {name: str(value) for name, value in told(post).items()}
+    } | {name: str(value) for name, value in settings_for(mail_server).items()}
 
     @asynccontextmanager
     async def start(role: str = "worker", lease_seconds: float = 1) -> AsyncIterator[Process]:
@@ -75,7 +77,7 @@ async def until_sent(it: Launched, count: int) -> None:
 
 
 async def test_a_mail_goes_out_through_the_worker(
-    notification: Launched, users: Users, post: Post, start: Start
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
     user_id = users.add()
     async with start() as worker:
@@ -83,54 +85,54 @@ async def test_a_mail_goes_out_through_the_worker(
         await until_sent(notification, 1)
         worker.terminate()
         assert await asyncio.wait_for(worker.wait(), 15) == 0
-    assert len(post.to(user_id)) == 1
+    assert len(mail_server.to(user_id)) == 1
 
 
 async def test_a_worker_killed_before_the_mail_server_has_it_loses_no_mail(
-    notification: Launched, users: Users, post: Post, start: Start
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
     user_id = users.add()
     async with start() as first:
 
         def die() -> None:
-            post.before = lambda: None
+            mail_server.before = lambda: None
             kill(first)
             raise RuntimeError("the mail server forgets it with the connection")
 
-        post.before = die
+        mail_server.before = die
         await notification.broker.publish([notification.envelope(command(user_id))])
         await first.wait()
-    assert post.to(user_id) == []
+    assert mail_server.to(user_id) == []
     assert (await mail_of(notification, user_id)).state == MailState.PENDING
     async with start(), start("beat"):
         await until_sent(notification, 1)
-    assert len(post.to(user_id)) == 1
+    assert len(mail_server.to(user_id)) == 1
 
 
 async def test_a_worker_killed_before_it_could_write_down_that_it_sent_sends_the_same_message_again(
-    notification: Launched, users: Users, post: Post, start: Start
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
     user_id = users.add()
     async with start() as first:
 
         def die() -> None:
-            post.after = lambda: None
+            mail_server.after = lambda: None
             kill(first)
 
-        post.after = die
+        mail_server.after = die
         await notification.broker.publish([notification.envelope(command(user_id))])
         await first.wait()
-    assert len(post.to(user_id)) == 1
+    assert len(mail_server.to(user_id)) == 1
     assert (await mail_of(notification, user_id)).state == MailState.PENDING
     async with start(), start("beat"):
         await until_sent(notification, 1)
-    one, again = post.to(user_id)
+    one, again = mail_server.to(user_id)
     assert one["Message-ID"] == again["Message-ID"]
     assert one["Date"] == again["Date"]
 
 
 async def test_without_valkey_commands_are_taken_and_mails_go_out_when_it_is_back(
-    notification: Launched, users: Users, post: Post, start: Start, valkey: Valkey
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start, valkey: Valkey
 ) -> None:
     readers = [users.add() for _ in range(3)]
     valkey.kill()
@@ -139,14 +141,14 @@ async def test_without_valkey_commands_are_taken_and_mails_go_out_when_it_is_bac
     async with start(), start("beat"):
         valkey.start()
         await until_sent(notification, len(readers))
-    assert [len(post.to(user_id)) for user_id in readers] == [1, 1, 1]
+    assert [len(mail_server.to(user_id)) for user_id in readers] == [1, 1, 1]
 
 
 async def test_two_workers_share_the_work_and_send_nothing_twice(
-    notification: Launched, users: Users, post: Post, start: Start
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
     readers = [users.add() for _ in range(60)]
     await notification.broker.publish([notification.envelope(command(user_id)) for user_id in readers])
     async with start(lease_seconds=60), start(lease_seconds=60), start("beat"):
         await until_sent(notification, len(readers))
-    assert [len(post.to(user_id)) for user_id in readers] == [1] * len(readers)
+    assert [len(mail_server.to(user_id)) for user_id in readers] == [1] * len(readers)

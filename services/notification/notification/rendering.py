@@ -14,20 +14,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from contracts.user import ContactView
 from notification.config import NotificationSettings
-from notification.errors import AddressUnusable
+from notification.errors import AddressUndeliverable
 from notification.mails import ADVERTISING
 from notification.models import Mail
-from notification.tokens import unsubscribe_token
+from notification.tokens import create_unsubscribe_token
 
 # Digits behind the point where they are not two. Source: ISO 4217.
-_DIGITS = {"CLP": 0, "ISK": 0, "JPY": 0, "KRW": 0, "VND": 0, "BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3, "TND": 3}
+_MINOR_DIGITS = {"CLP": 0, "ISK": 0, "JPY": 0, "KRW": 0, "VND": 0, "BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3, "TND": 3}
 # As long as RFC 5322 lets them be: a link in a header that is broken into encoded words is none to mail programs.
-LINES = policy.SMTP.clone(max_line_length=998)
+UNFOLDED = policy.SMTP.clone(max_line_length=998)
 
 
-def money(amount_cents: int, currency: str) -> str:
-    """`money(123456, "EUR")` is `1,234.56 EUR`. The amount is in minor units."""
-    digits = _DIGITS.get(currency, 2)
+def format_money(amount_cents: int, currency: str) -> str:
+    """`format_money(123456, "EUR")` is `1,234.56 EUR`. The amount is in minor units."""
+    digits = _MINOR_DIGITS.get(currency, 2)
     return f"{Decimal(amount_cents).scaleb(-digits):,.{digits}f} {currency}"
 
 
@@ -38,32 +38,32 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters["money"] = money
+_templates.filters["money"] = format_money
 
 
-def _address(reader: ContactView) -> Address:
+def _recipient_address(reader: ContactView) -> Address:
     """Few mail servers take other letters than those of ASCII before the @; behind it they have a way to be written."""
     name, _, domain = reader.email.rpartition("@")
     try:
         return Address(reader.name, addr_spec=f"{name.encode('ascii').decode()}@{domain.encode('idna').decode()}")
     except (ValueError, MessageError) as error:
-        raise AddressUnusable() from error
+        raise AddressUndeliverable() from error
 
 
-def letter(mail: Mail, reader: ContactView, secret: str | None, settings: NotificationSettings) -> EmailMessage:
-    """Raises AddressUnusable."""
+def render_message(mail: Mail, reader: ContactView, secret: str | None, settings: NotificationSettings) -> EmailMessage:
+    """Raises AddressUndeliverable."""
     shop, sender = settings.shop_url.rstrip("/"), settings.sender
     values = {"mail": mail, "name": reader.name, "shop": shop, "secret": secret}
     text, html = (_templates.get_template(f"{mail.template}.{kind}") for kind in ("txt", "html"))
-    message = EmailMessage(LINES)
+    message = EmailMessage(UNFOLDED)
     message["From"] = sender
-    message["To"] = _address(reader)
+    message["To"] = _recipient_address(reader)
     message["Subject"] = "".join(text.blocks["subject"](text.new_context(values))).strip()
-    message["Date"] = mail.asked_at
+    message["Date"] = mail.requested_at
     message["Message-ID"] = f"<{mail.id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation programs keep quiet
     if mail.template in ADVERTISING:
-        token = quote(unsubscribe_token(mail.user_id, settings.service_key))
+        token = quote(create_unsubscribe_token(mail.user_id, settings.service_key))
         values["unsubscribe"] = f"{shop}/unsubscribe?token={token}"  # a page, with a button
         message["List-Unsubscribe"] = f"<{shop}/api/v1/unsubscriptions/{token}>"  # RFC 8058: for the mail program
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"

@@ -7,13 +7,13 @@ import pytest
 from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.notification import Template
-from notification.letters import money
+from notification.rendering import format_money
 
-from .conftest import SHOP, Post, Users, command, mail_of
+from .conftest import SHOP, FakeMailServer, FakeUserService, command, mail_of
 
 ORDER = new_id()
 # template, what its command says: the subject, and what both the text and the HTML say.
-LETTERS = [
+CASES = [
     (Template.WELCOME, {}, "Welcome", [SHOP, "your account is open"]),
     (
         Template.PASSWORD_RESET,
@@ -60,15 +60,15 @@ LETTERS = [
 ]
 
 
-def test_there_is_a_letter_for_every_template() -> None:
-    assert {template for template, *_ in LETTERS} == set(Template)
+def test_every_template_has_a_case_here() -> None:
+    assert {template for template, *_ in CASES} == set(Template)
 
 
-@pytest.mark.parametrize(("template", "about", "subject", "words"), LETTERS)
-async def test_a_letter(
+@pytest.mark.parametrize(("template", "about", "subject", "words"), CASES)
+async def test_a_rendered_mail(
     notification: Launched,
-    users: Users,
-    post: Post,
+    users: FakeUserService,
+    mail_server: FakeMailServer,
     template: Template,
     about: dict[str, object],
     subject: str,
@@ -77,14 +77,14 @@ async def test_a_letter(
     user_id = users.add(name="Ada <b>& Co")
     users.answers[f"/password-resets/{ORDER}/secret"] = {"secret": "a&b"}
     await notification.send(command(user_id, template, **about))
-    (message,), mail = post.to(user_id), await mail_of(notification, user_id)
+    (message,), mail = mail_server.to(user_id), await mail_of(notification, user_id)
     assert message["Subject"] == subject
     assert message["From"] == "The shop <shop@shop.example>"
     (to,) = message["To"].addresses
     assert (to.display_name, to.addr_spec) == ("Ada <b>& Co", f"{user_id}@example.org")
     assert message["Message-ID"] == f"<{mail.id}@shop.example>"
     assert message["Auto-Submitted"] == "auto-generated"
-    assert abs((parsedate_to_datetime(message["Date"]) - mail.asked_at).total_seconds()) < 1
+    assert abs((parsedate_to_datetime(message["Date"]) - mail.requested_at).total_seconds()) < 1
     assert ("List-Unsubscribe" in message) == (template == Template.REVIEW_ASKED)
     text, html = (message.get_body([kind]) for kind in ("plain", "html"))
     assert text is not None
@@ -106,4 +106,4 @@ async def test_a_letter(
     ],
 )
 def test_an_amount_is_written_with_the_digits_of_its_currency(cents: int, currency: str, written: str) -> None:
-    assert money(cents, currency) == written
+    assert format_money(cents, currency) == written
