@@ -31,16 +31,26 @@ async def unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
     return None if working.cancelled() else working.result()
 
 
+def retry_delay_seconds(tries: int, first_seconds: float, most_seconds: float) -> float:
+    """How long to wait before the next try, after `tries` earlier retries; 0 gives the first delay.
+
+    Equal jitter: a random time between half and all of a delay that doubles with each try, up to `most_seconds`.
+    Source: AWS, Exponential Backoff and Jitter.
+    """
+    doublings = min(tries, 64)  # enough for any sensible ratio of the two limits, and never an overflow
+    return min(first_seconds * 2.0**doublings, most_seconds) * random.uniform(0.5, 1)
+
+
 class Backoff:
-    """Full jitter between half and all of a delay that doubles. Source: AWS, Exponential Backoff and Jitter."""
+    """Pauses between tries, each as long as `retry_delay_seconds` says."""
 
     def __init__(self, first_seconds: float = 0.1, most_seconds: float = 5) -> None:
         self._first, self._most = first_seconds, most_seconds
-        self._delay = first_seconds
+        self._tries = 0
 
     def reset(self) -> None:
-        self._delay = self._first
+        self._tries = 0
 
     async def pause(self, stop: asyncio.Event) -> None:
-        await wait(self._delay * random.uniform(0.5, 1), stop)
-        self._delay = min(self._delay * 2, self._most)
+        await wait(retry_delay_seconds(self._tries, self._first, self._most), stop)
+        self._tries += 1
