@@ -1,24 +1,28 @@
-"""Every template as its reader gets it, from a real mail server."""
+"""Every template as its recipient gets it, from a real mail server; and the words for amounts and reasons."""
 
+import ast
 from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.notification import Template
-from notification.rendering import format_money
+from ledger.fakes import FakeUserService
+from notification.rendering import _templates, format_money
 
-from .conftest import SHOP, FakeMailServer, FakeUserService, command, mail_of
+from .conftest import SHOP, FakeMailServer, command, mail_of
 
 ORDER = new_id()
-# template, what its command says: the subject, and what both the text and the HTML say.
+# A template and the fields of its command; the subject, and words that the text and the HTML contain.
 CASES = [
-    (Template.WELCOME, {}, "Welcome", [SHOP, "your account is open"]),
+    (Template.WELCOME, {}, "Welcome", [SHOP, "Your account is ready"]),
     (
         Template.PASSWORD_RESET,
         {"about": ORDER},
-        "A new password",
+        "Reset your password",
         [f"{SHOP}/password-reset?secret=a%26b", "stays as it is"],
     ),
     (
@@ -30,14 +34,14 @@ CASES = [
     (
         Template.ORDER_CANCELLED,
         {"about": ORDER, "amount_cents": 500, "currency": "EUR", "reason": "payment_declined"},
-        "Your order is cancelled",
-        ["5.00 EUR", "because the payment was declined. You pay nothing", f"{SHOP}/orders/{ORDER}"],
+        "Your order has been cancelled",
+        ["5.00 EUR", "because the payment was declined. You will not be charged", f"{SHOP}/orders/{ORDER}"],
     ),
     (
         Template.ORDER_CANCELLED,
-        {"about": ORDER, "amount_cents": 500, "currency": "EUR", "reason": "of_a_new_kind"},
-        "Your order is cancelled",
-        ["cancelled. You pay nothing"],
+        {"about": ORDER, "amount_cents": 500, "currency": "EUR", "reason": "a_reason_without_words"},
+        "Your order has been cancelled",
+        ["cancelled. You will not be charged"],
     ),
     (
         Template.ORDER_SHIPPED,
@@ -48,7 +52,7 @@ CASES = [
     (
         Template.ORDER_REFUNDED,
         {"about": ORDER, "amount_cents": 1990, "currency": "JPY"},
-        "Your money is on its way back",
+        "Your refund is on its way",
         ["1,990 JPY", f"{SHOP}/orders/{ORDER}"],
     ),
     (
@@ -60,12 +64,12 @@ CASES = [
 ]
 
 
-def test_every_template_has_a_case_here() -> None:
+def test_every_template_has_a_case() -> None:
     assert {template for template, *_ in CASES} == set(Template)
 
 
 @pytest.mark.parametrize(("template", "about", "subject", "words"), CASES)
-async def test_a_rendered_mail(
+async def test_a_mail_is_rendered_as_text_and_as_html(
     notification: Launched,
     users: FakeUserService,
     mail_server: FakeMailServer,
@@ -74,8 +78,8 @@ async def test_a_rendered_mail(
     subject: str,
     words: list[str],
 ) -> None:
-    user_id = users.add(name="Ada <b>& Co")
-    users.answers[f"/password-resets/{ORDER}/secret"] = {"secret": "a&b"}
+    user_id = users.add_contact(name="Ada <b>& Co")
+    users.answers["GET", f"/password-resets/{ORDER}/secret"] = (200, {"secret": "a&b"})
     await notification.send(command(user_id, template, **about))
     (message,), mail = mail_server.to(user_id), await mail_of(notification, user_id)
     assert message["Subject"] == subject
@@ -105,5 +109,31 @@ async def test_a_rendered_mail(
         (1990, "KWD", "1.990 KWD"),
     ],
 )
-def test_an_amount_is_written_with_the_digits_of_its_currency(cents: int, currency: str, written: str) -> None:
+def test_an_amount_has_the_digits_of_its_currency(cents: int, currency: str, written: str) -> None:
     assert format_money(cents, currency) == written
+
+
+# Reasons of the order service that no mail about a cancelled order can have.
+NOT_OF_A_CANCELLED_ORDER = {
+    "not_captured",  # of a refund
+    "parcel_lost",  # the order becomes undelivered, and is refunded
+    "shipment_cancelled",  # the first reason of an order stays, and shipping was asked to cancel for another one
+}
+
+
+def test_there_are_words_for_every_reason_of_a_cancellation_and_no_others() -> None:
+    """The reasons are read from the source of the order service, which notification may not import."""
+    package = find_spec("order")
+    assert package is not None
+    assert package.origin is not None
+    reasons = {
+        keyword.value.value
+        for path in Path(package.origin).parent.glob("**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant) and keyword.value.value is not None
+    }
+    assert reasons >= NOT_OF_A_CANCELLED_ORDER
+    words = _templates.get_template("reasons.txt").make_module()
+    assert set(vars(words)["REASONS"]) == reasons - NOT_OF_A_CANCELLED_ORDER
