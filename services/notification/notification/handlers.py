@@ -1,4 +1,4 @@
-"""A mail is written down when it is commanded, once for its cause; who is erased is forgotten."""
+"""Message handlers: a Notify command becomes one row in `mails`; an erasure deletes the rows of its user."""
 
 from chassis.subscriptions import Subscriptions, rows
 from chassis.tables import new_id
@@ -24,22 +24,27 @@ REQUIRED_FIELDS: dict[Template, tuple[str, ...]] = {
 
 @on(Notify, needs=rows(Mail, cause_id="cause_id"))
 def queue_mail(command: Notify, work: UnitOfWork) -> None:
-    """What cannot be written is parked here, with all that comes later for its reader, rather than fail in the sending.
+    """Queue one mail per cause, user and template. A repeated command only repeats the answer, once there is one.
 
-    A repeated command is answered again.
+    A command that its template cannot show is refused here, where its message becomes a dead letter. Later, while the
+    mail is sent, only a retry would be left.
     """
     if missing := [name for name in REQUIRED_FIELDS[command.template] if getattr(command, name) is None]:
         raise TemplateFieldsMissing(f"{command.template} needs {', '.join(missing)}")
-    the_same = {name: getattr(command, name) for name in ("cause_id", "user_id", "template")}
-    for known in work.all(Mail, **the_same):
-        return mails.publish_result(known, work)
+    identity = {name: getattr(command, name) for name in ("cause_id", "user_id", "template")}
+    for queued in work.all(Mail, **identity):
+        return mails.publish_result(queued, work)
     work.add(Mail.new(id=new_id(), **command.model_dump(), requested_at=work.now, due_at=work.now, cause=work.origin()))
     work.wake("send_mails")
 
 
 @on(UserErased, needs=[rows(Mail, user_id="user_id"), rows(Preference, user_id="user_id")])
 def erase_user(event: UserErased, work: UnitOfWork) -> None:
-    """A mail that a worker has in hand may still arrive; then its row is gone, and nobody records it."""
+    """Delete the user's mails and preferences, and report how many rows that were.
+
+    A mail that a worker is sending at this moment may still arrive. Its row is gone by then, so its result is not
+    recorded.
+    """
     found = [*work.all(Mail, user_id=event.user_id), *work.all(Preference, user_id=event.user_id)]
     for row in found:
         if isinstance(row, Mail) and row.state == MailState.PENDING:

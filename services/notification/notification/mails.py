@@ -1,12 +1,12 @@
-"""What becomes of a mail, and the event that says so."""
+"""Changes of a mail's state, with the event that publishes each result."""
 
-import random
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from opentelemetry.trace import Span, SpanKind
 
 from chassis import tracing
+from chassis.backoff import retry_delay_seconds
 from chassis.work import Cause, UnitOfWork
 from contracts.notification import NotificationDropped, NotificationSent, Template
 from notification.models import Mail, MailState
@@ -24,17 +24,17 @@ def record_dropped(mail: Mail, reason: str, work: UnitOfWork) -> None:
 
 
 def record_deferred(mail: Mail, reason: str, work: UnitOfWork) -> None:
-    """Tried again after longer and longer, as the mail server asked for, until it is too late to be news."""
+    """Schedule the next try after a longer delay, or drop the mail when it has waited for too long already."""
     settings = work.settings
     if work.now - mail.requested_at > timedelta(seconds=settings.max_queue_seconds):
         return record_dropped(mail, reason, work)
-    seconds = min(settings.first_retry_delay_seconds * 2 ** min(mail.deferrals, 20), settings.max_retry_delay_seconds)
+    seconds = retry_delay_seconds(mail.deferrals, settings.first_retry_delay_seconds, settings.max_retry_delay_seconds)
     mail.deferrals += 1
-    mail.due_at = work.now + timedelta(seconds=seconds * random.uniform(0.5, 1))
+    mail.due_at = work.now + timedelta(seconds=seconds)
 
 
 def publish_result(mail: Mail, work: UnitOfWork) -> None:
-    """Say what has become of it, if that is known."""
+    """Publish NotificationSent or NotificationDropped, unless the mail is still pending."""
     about = {"user_id": mail.user_id, "cause_id": mail.cause_id, "template": mail.template}
     if mail.state == MailState.SENT:
         work.send(NotificationSent(**about))
@@ -43,7 +43,7 @@ def publish_result(mail: Mail, work: UnitOfWork) -> None:
 
 
 def client_span(mail: Mail, name: str) -> AbstractContextManager[Span]:
-    """In the trace of what the mail is about, rather than in that of the batch."""
+    """A span in the trace that the mail belongs to, rather than in the trace of the batch."""
     cause = Cause.kept_by(mail)
     return tracing.span("notification", name, SpanKind.CLIENT, cause.traceparent if cause else None)
 

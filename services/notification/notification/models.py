@@ -1,4 +1,7 @@
-"""Mails and what has become of them, and what people want. No name and no address: they are asked for when needed."""
+"""Tables: queued and finished mails, and what their recipients want to receive.
+
+No name and no mail address is stored here: the user service is asked for them at the moment of sending.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -15,9 +18,11 @@ from contracts.notification import Template
 
 
 class MailState(StrEnum):
+    """Whether a mail still has to be sent."""
+
     PENDING = "pending"
-    SENT = "sent"
-    DROPPED = "dropped"
+    SENT = "sent"  # the mail server has accepted it
+    DROPPED = "dropped"  # it will never be sent; `drop_reason` says why
 
 
 class Row(Table, registry=registry()):
@@ -25,9 +30,9 @@ class Row(Table, registry=registry()):
 
 
 class Mail(Row, table=True):
-    """One mail, to be sent once for its cause. Its Message-ID follows from its id, so readers know a double.
+    """One mail, which is sent once for its cause. Its Message-ID contains its id, so a duplicate can be detected.
 
-    `due_at` is the next attempt, or the end of the lease of the worker that has it in hand.
+    `due_at` is the time of the next try or, while a worker is sending the mail, the end of that worker's lease.
     """
 
     __tablename__ = "mails"
@@ -45,7 +50,7 @@ class Mail(Row, table=True):
     reason: str | None = None
     state: MailState = Field(default=MailState.PENDING, sa_type=String)
     drop_reason: str | None = None
-    deferrals: int = Field(default=0, sa_type=BigInteger)  # that the mail server put off
+    deferrals: int = Field(default=0, sa_type=BigInteger)  # tries after which it was deferred
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     requested_at: datetime = Field(sa_type=Timestamptz, index=True)
     finished_at: datetime | None = Field(default=None, sa_type=Timestamptz)
@@ -53,7 +58,7 @@ class Mail(Row, table=True):
 
 
 class Preference(Row, table=True):
-    """What somebody wants who has said so."""
+    """What a user wants to receive. A user who has never changed anything has no row."""
 
     __tablename__ = "preferences"
     user_id: UUID = Field(primary_key=True)

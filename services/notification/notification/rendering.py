@@ -1,6 +1,6 @@
-"""From a mail and its reader to the message that is sent: Jinja2 templates, as text and as HTML.
+"""Rendering a mail: from its row and its recipient to the MIME message, as text and as HTML, with Jinja2 templates.
 
-`templates/<template>.txt` has the blocks `subject` and `body`, `templates/<template>.html` the block `body`.
+`templates/<template>.txt` has the blocks `subject` and `body`, `templates/<template>.html` has the block `body`.
 """
 
 from decimal import Decimal
@@ -19,9 +19,10 @@ from notification.mails import ADVERTISING
 from notification.models import Mail
 from notification.tokens import create_unsubscribe_token
 
-# Digits behind the point where they are not two. Source: ISO 4217.
+# Currencies whose minor unit does not have two digits. Source: ISO 4217.
 _MINOR_DIGITS = {"CLP": 0, "ISK": 0, "JPY": 0, "KRW": 0, "VND": 0, "BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3, "TND": 3}
-# As long as RFC 5322 lets them be: a link in a header that is broken into encoded words is none to mail programs.
+# Header lines as long as RFC 5322 allows. Shorter ones would be folded into encoded words, and mail programs do not
+# recognize a link in those.
 UNFOLDED = policy.SMTP.clone(max_line_length=998)
 
 
@@ -34,38 +35,41 @@ def format_money(amount_cents: int, currency: str) -> str:
 _templates = Environment(
     loader=PackageLoader("notification"),
     autoescape=select_autoescape(["html"]),
-    undefined=StrictUndefined,  # a forgotten name fails rather than leaves a hole
+    undefined=StrictUndefined,  # a missing value raises an error instead of leaving a gap in the mail
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _templates.filters["money"] = format_money
 
 
-def _recipient_address(reader: ContactView) -> Address:
-    """Few mail servers take other letters than those of ASCII before the @; behind it they have a way to be written."""
-    name, _, domain = reader.email.rpartition("@")
+def _recipient_address(recipient: ContactView) -> Address:
+    """The address as ASCII: a domain has an ASCII form, a local part has none that most mail servers accept."""
+    local_part, _, domain = recipient.email.rpartition("@")
     try:
-        return Address(reader.name, addr_spec=f"{name.encode('ascii').decode()}@{domain.encode('idna').decode()}")
+        address = f"{local_part.encode('ascii').decode()}@{domain.encode('idna').decode()}"
+        return Address(recipient.name, addr_spec=address)
     except (ValueError, MessageError) as error:
         raise AddressUndeliverable() from error
 
 
-def render_message(mail: Mail, reader: ContactView, secret: str | None, settings: NotificationSettings) -> EmailMessage:
-    """Raises AddressUndeliverable."""
+def render_message(
+    mail: Mail, recipient: ContactView, secret: str | None, settings: NotificationSettings
+) -> EmailMessage:
+    """The complete message. `secret` is for the template of password resets. Raises AddressUndeliverable."""
     shop, sender = settings.shop_url.rstrip("/"), settings.sender
-    values = {"mail": mail, "name": reader.name, "shop": shop, "secret": secret}
+    values = {"mail": mail, "name": recipient.name, "shop": shop, "secret": secret}
     text, html = (_templates.get_template(f"{mail.template}.{kind}") for kind in ("txt", "html"))
     message = EmailMessage(UNFOLDED)
     message["From"] = sender
-    message["To"] = _recipient_address(reader)
+    message["To"] = _recipient_address(recipient)
     message["Subject"] = "".join(text.blocks["subject"](text.new_context(values))).strip()
     message["Date"] = mail.requested_at
     message["Message-ID"] = f"<{mail.id}@{sender.domain}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation programs keep quiet
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation responders do not answer
     if mail.template in ADVERTISING:
         token = quote(create_unsubscribe_token(mail.user_id, settings.service_key))
-        values["unsubscribe"] = f"{shop}/unsubscribe?token={token}"  # a page, with a button
-        message["List-Unsubscribe"] = f"<{shop}/api/v1/unsubscriptions/{token}>"  # RFC 8058: for the mail program
+        values["unsubscribe"] = f"{shop}/unsubscribe?token={token}"  # a page with a button, for people
+        message["List-Unsubscribe"] = f"<{shop}/api/v1/unsubscriptions/{token}>"  # RFC 8058: for mail programs
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(text.render(values))
     message.add_alternative(html.render(values), subtype="html")

@@ -1,4 +1,4 @@
-"""The way to the mail server: many messages over one connection, and what it says to each."""
+"""Sending over SMTP: the messages of a batch over one connection, and the outcome of each."""
 
 import logging
 import time
@@ -24,7 +24,12 @@ outage = Trouble("the mail server", logging.getLogger(__name__))
 
 
 class SendOutcome(NamedTuple):
-    """`put_off` is for the mail alone; `untried` says nothing of it, and leaves it as it was."""
+    """The result of one try, with the words of RFC 5321 where it has one.
+
+    *deferred* is about this mail: it counts as a try and is repeated later. *not_attempted* is about others, such as a
+    mail server that is down: nothing is known of this mail, so the try does not count. *dropped* is final; a mail that
+    the mail server refuses for good is said to bounce.
+    """
 
     mail: Mail
     result: Literal["sent", "dropped", "deferred", "not_attempted"]
@@ -32,58 +37,61 @@ class SendOutcome(NamedTuple):
 
 
 async def send_messages(
-    letters: Iterable[tuple[Mail, EmailMessage]], settings: NotificationSettings
+    messages: Iterable[tuple[Mail, EmailMessage]], settings: NotificationSettings
 ) -> list[SendOutcome]:
-    """Send them one after another for half of the lease. What is left then, or when the server fails, is untried."""
+    """Send the messages one after another, for at most half of the lease.
+
+    Messages that are left then, or when the mail server fails, are not attempted.
+    """
     outcomes: list[SendOutcome] = []
-    until = time.monotonic() + settings.lease_seconds / 2
-    server, failed = _client(settings), False
-    for mail, message in letters:
-        if failed or time.monotonic() > until:
+    stop_at = time.monotonic() + settings.lease_seconds / 2
+    client, failed = _smtp_client(settings), False
+    for mail, message in messages:
+        if failed or time.monotonic() > stop_at:
             outcomes.append(SendOutcome(mail, "not_attempted"))
             continue
         try:
             with client_span(mail, "send mail"):
-                if not server.is_connected:
-                    await server.connect()
-                outcomes.append(await _send_message(server, mail, message))
+                if not client.is_connected:
+                    await client.connect()
+                outcomes.append(await _send_message(client, mail, message))
             outage.ends()
-        except (SMTPException, OSError) as error:  # the server itself: away, or it does not want us
+        except (SMTPException, OSError) as error:  # the server itself: it is down, or it refuses this client
             outage.begins(error)
             outcomes.append(SendOutcome(mail, "not_attempted"))
             failed = True
-    if server.is_connected:
-        await _quit(server)
+    if client.is_connected:
+        await _quit(client)
     return outcomes
 
 
-async def _send_message(server: SMTP, mail: Mail, message: EmailMessage) -> SendOutcome:
+async def _send_message(client: SMTP, mail: Mail, message: EmailMessage) -> SendOutcome:
     try:
-        to = message["To"].addresses[0].addr_spec
-        await server.sendmail(message["From"].addresses[0].addr_spec, to, message.as_bytes())
+        recipient = message["To"].addresses[0].addr_spec
+        await client.sendmail(message["From"].addresses[0].addr_spec, recipient, message.as_bytes())
         return SendOutcome(mail, "sent")
     except SMTPRecipientsRefused as error:
         return _refused(mail, error.recipients[0].code)
     except SMTPDataError as error:
         return _refused(mail, error.code)
-    except (SMTPServerDisconnected, SMTPTimeoutError):  # in the middle of this one: it may be what it chokes on
-        server.close()
+    except (SMTPServerDisconnected, SMTPTimeoutError):  # during this message, which may itself be the reason
+        client.close()
         return SendOutcome(mail, "deferred", "connection_lost")
 
 
 def _refused(mail: Mail, code: int) -> SendOutcome:
-    """4yz is for now, 5yz for good. RFC 5321, 4.2.1"""
+    """A 4yz reply is transient, a 5yz reply is permanent. RFC 5321, 4.2.1"""
     return SendOutcome(mail, "dropped" if code >= 500 else "deferred", f"smtp_{code}")
 
 
-async def _quit(server: SMTP) -> None:
+async def _quit(client: SMTP) -> None:
     try:
-        await server.quit()
+        await client.quit()
     except (SMTPException, OSError):
-        server.close()
+        client.close()
 
 
-def _client(settings: NotificationSettings) -> SMTP:
+def _smtp_client(settings: NotificationSettings) -> SMTP:
     return SMTP(
         hostname=settings.smtp_host,
         port=settings.smtp_port,

@@ -1,10 +1,11 @@
-"""The slow work: mails leave through the mail server, and old ones are forgotten.
+"""Background tasks: mails are sent through the mail server, and old mails are deleted.
 
-1. A batch is claimed: its rows get a lease, and that is committed.
-2. Outside of any transaction its readers are asked for, the letters are written and sent.
-3. What came out is recorded and announced, where the lease is still ours.
+1. A batch of due mails is leased, and the leases are committed.
+2. Outside of any transaction the recipients are looked up, and the messages are rendered and sent.
+3. The outcomes are recorded and published, for mails whose lease is still this worker's.
 
-A worker that dies in between leaves rows whose lease ends: the mail is sent again, under the same Message-ID.
+When a worker dies in between, the lease of its mails ends, and another worker sends them again, each under the same
+Message-ID.
 """
 
 import asyncio
@@ -31,67 +32,71 @@ logger = logging.getLogger(__name__)
 tasks = Tasks()
 BATCH_SIZE = 50
 DELETE_BATCH_SIZE = 1000
+# Problems of the user service after which the mail is dropped, and the reason that is published.
 DROP_REASONS = {"account_not_found": "account_gone", "password_reset_not_found": "password_reset_expired"}
 
 
-@tasks.every(seconds=15)  # what was put off, and what a dead worker or a lost wake-up left
+@tasks.every(seconds=15)  # for deferred mails, mails of a worker that died, and wake-ups that were lost
 async def send_mails(runtime: Runtime) -> None:
-    claimed = await lease_batch(runtime)
-    written = await asyncio.gather(*(render_mail(mail, runtime) for mail in claimed))
-    letters = [(mail, it) for mail, it in zip(claimed, written, strict=True) if isinstance(it, EmailMessage)]
-    outcomes = [it for it in written if isinstance(it, SendOutcome)]
-    if letters:
-        outcomes += await send_messages(letters, _settings(runtime))
+    leased = await lease_batch(runtime)
+    rendered = await asyncio.gather(*(render_mail(mail, runtime) for mail in leased))
+    messages = [(mail, it) for mail, it in zip(leased, rendered, strict=True) if isinstance(it, EmailMessage)]
+    outcomes = [it for it in rendered if isinstance(it, SendOutcome)]
+    if messages:
+        outcomes += await send_messages(messages, _settings(runtime))
     if outcomes:
         await record_outcomes(outcomes, runtime)
 
 
 async def lease_batch(runtime: Runtime) -> list[Mail]:
+    """Take due mails for this worker, and drop those that their recipients have opted out of."""
     async with runtime.database.work() as work:
-        found = await queries.due_mails(work, BATCH_SIZE)
-        if len(found) == BATCH_SIZE:
-            work.wake("send_mails")  # there may be more, and another worker may be free
-        advertising = [mail for mail in found if mail.template in mails.ADVERTISING]
+        due = await queries.due_mails(work, BATCH_SIZE)
+        if len(due) == BATCH_SIZE:
+            work.wake("send_mails")  # there may be more, for another worker that is idle
+        advertising = [mail for mail in due if mail.template in mails.ADVERTISING]
         opted_out = await queries.opted_out(work, {mail.user_id for mail in advertising}) if advertising else set()
         unwanted = [mail for mail in advertising if mail.user_id in opted_out]
-        for mail in found:
+        for mail in due:
             mail.due_at = work.now + timedelta(seconds=_settings(runtime).lease_seconds)
         for mail in unwanted:
             work.cause = Cause.kept_by(mail)
             mails.record_dropped(mail, "unsubscribed", work)
-    return [mail for mail in found if mail not in unwanted]
+    return [mail for mail in due if mail not in unwanted]
 
 
 async def render_mail(mail: Mail, runtime: Runtime) -> EmailMessage | SendOutcome:
-    """The letter, or why there is none. Its reader's name and address are asked for now and kept nowhere."""
+    """The message, or the outcome where there is none.
+
+    The recipient's name and address are read from the user service now, and are stored nowhere.
+    """
     users = runtime.client(user.api, as_service=True)
     try:
-        with mails.client_span(mail, "write mail"):
-            reader = await users.get(f"/accounts/{mail.user_id}/contact", into=user.ContactView)
+        with mails.client_span(mail, "render mail"):
+            recipient = await users.get(f"/accounts/{mail.user_id}/contact", into=user.ContactView)
             secret = None
             if mail.template == Template.PASSWORD_RESET:
                 secret = (await users.get(f"/password-resets/{mail.about}/secret", into=user.ResetSecretView)).secret
     except Problem as problem:
-        return (
-            SendOutcome(mail, "dropped", DROP_REASONS[problem.code])
-            if problem.code in DROP_REASONS
-            else SendOutcome(mail, "not_attempted")
-        )
+        if problem.code in DROP_REASONS:
+            return SendOutcome(mail, "dropped", DROP_REASONS[problem.code])
+        return SendOutcome(mail, "not_attempted")
     try:
-        return render_message(mail, reader, secret, _settings(runtime))
+        return render_message(mail, recipient, secret, _settings(runtime))
     except AddressUndeliverable:
         return SendOutcome(mail, "dropped", "address_undeliverable")
-    except Exception:  # a fault of the template must not hold up the others; when it is mended, the mail goes out
-        logger.exception("a letter cannot be written", extra={"mail_id": str(mail.id), "template": mail.template})
+    except Exception:  # an error in one template must not stop the other mails; this one is sent when it is corrected
+        logger.exception("a mail could not be rendered", extra={"mail_id": str(mail.id), "template": mail.template})
         return SendOutcome(mail, "deferred", "rendering_failed")
 
 
 async def record_outcomes(outcomes: Sequence[SendOutcome], runtime: Runtime) -> None:
+    """Record the outcomes of mails that still exist and whose lease is still this worker's."""
     async with runtime.database.work() as work:
         await work.lock(Mail, id=[it.mail.id for it in outcomes])
         for it in outcomes:
             mail = work.get(Mail, it.mail.id)
-            if mail is not None and mail.due_at == it.mail.due_at:  # else erased, or another's since our lease ended
+            if mail is not None and mail.due_at == it.mail.due_at:  # else erased, or leased by another worker since
                 work.cause = Cause.kept_by(mail)
                 _record_outcome(mail, it, work)
 
@@ -110,14 +115,14 @@ def _record_outcome(mail: Mail, outcome: SendOutcome, work: UnitOfWork) -> None:
 
 @tasks.every(seconds=3600)
 async def delete_old_mails(runtime: Runtime) -> None:
-    """Pending ones have been given up long before."""
-    forgotten = DELETE_BATCH_SIZE
-    while forgotten == DELETE_BATCH_SIZE:
+    """Delete mails after the retention time. Mails that old are not pending: they were sent or dropped long before."""
+    deleted = DELETE_BATCH_SIZE
+    while deleted == DELETE_BATCH_SIZE:
         async with runtime.database.work() as work:
             old = await queries.old_mails(work, _settings(runtime).retention_seconds, DELETE_BATCH_SIZE)
             for mail in old:
                 work.remove(mail)
-        forgotten = len(old)
+        deleted = len(old)
 
 
 def _settings(runtime: Runtime) -> NotificationSettings:
