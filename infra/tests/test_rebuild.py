@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import gateway
 from aggregator.main import service
-from aggregator.models import Product
+from aggregator.models import ProductReadModel
 from chassis.tables import new_id
 from chassis.testing import SERVICE_KEY, Launch, Launched
 from cli import app
@@ -66,4 +66,4 @@ async def test_the_read_models_are_built_anew_and_counted(aggregator: Launched) 
     again = await asyncio.to_thread(lambda: CliRunner().invoke(app, ["rebuild", "--json"]))
     found = json.loads(again.stdout)
     assert (found["generation"], found["stage"], found["removed"]) == (3, "done", 1)
-    assert [row.name for row in await aggregator.rows(Product)] == ["Tea"]
+    assert [row.name for row in await aggregator.rows(ProductReadModel)] == ["Tea"]

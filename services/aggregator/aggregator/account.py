@@ -42,17 +42,17 @@ async def issue_tokens(
 
 
 @router.post("/tokens/revocation", status_code=204)
-async def sign_out(body: RevokeToken, runtime: Runtime) -> None:
+async def revoke_token(body: RevokeToken, runtime: Runtime) -> None:
     await runtime.client(user.api).call("POST", "/tokens/revocation", json=body.model_dump())
 
 
 @router.get("/me")
-async def me(runtime: Runtime, _: Caller) -> AccountView:
+async def get_account(runtime: Runtime, _: Caller) -> AccountView:
     return await runtime.client(user.api).get("/me", into=AccountView)
 
 
 @router.get("/me/addresses")
-async def my_addresses(runtime: Runtime, _: Caller) -> list[AddressView]:
+async def list_addresses(runtime: Runtime, _: Caller) -> list[AddressView]:
     return await runtime.client(user.api).get("/me/addresses", into=list[AddressView])
 
 
@@ -69,7 +69,7 @@ async def change_password(body: ChangePassword, runtime: Runtime, _: Caller, res
 
 
 @router.post("/password-resets", status_code=202, response_class=Response)
-async def ask_password_reset(body: AskPasswordReset, runtime: Runtime) -> None:
+async def request_password_reset(body: AskPasswordReset, runtime: Runtime) -> None:
     """Answered alike whether there is such an account or not."""
     await runtime.client(user.api).call("POST", "/password-resets", json=body.model_dump())
 
@@ -89,13 +89,13 @@ async def erase_account(body: EraseAccount, runtime: Runtime, _: Caller) -> Eras
 
 
 @router.get("/erasures/{erasure_id}")
-async def erasure(erasure_id: UUID, runtime: Runtime) -> ErasureView:
+async def get_erasure(erasure_id: UUID, runtime: Runtime) -> ErasureView:
     """Without a sign-in, which is gone: whoever knows the id may ask."""
     return await runtime.client(user.api).get(f"/erasures/{erasure_id}", into=ErasureView)
 
 
 @router.get("/me/preferences")
-async def preferences(runtime: Runtime, _: Caller) -> PreferencesView:
+async def get_preferences(runtime: Runtime, _: Caller) -> PreferencesView:
     return await runtime.client(notification.api).get("/me/preferences", into=PreferencesView)
 
 
@@ -106,12 +106,12 @@ async def set_preferences(body: SetPreferences, runtime: Runtime, _: Caller) -> 
 
 
 @router.post("/unsubscriptions", status_code=204)
-async def unsubscribe(body: Unsubscribe, runtime: Runtime) -> None:
+async def unsubscribe_by_token(body: Unsubscribe, runtime: Runtime) -> None:
     """With the token of a mail, from a page."""
     await runtime.client(notification.api).call("POST", "/unsubscriptions", json=body.model_dump())
 
 
 @router.post("/unsubscriptions/{token}", status_code=204)
-async def unsubscribe_at_once(token: Annotated[str, Path(max_length=1000)], runtime: Runtime) -> None:
+async def unsubscribe_one_click(token: Annotated[str, Path(max_length=1000)], runtime: Runtime) -> None:
     """For mail programs, which post a form to the address in the mail's header: RFC 8058."""
     await runtime.client(notification.api).call("POST", "/unsubscriptions", json={"token": token})

@@ -17,16 +17,16 @@ from chassis.web import Runtime
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 TIMEOUT_SECONDS = 0.2
-REST_SECONDS = 1  # how long it is left alone after a failure, so that few requests wait for it
+BYPASS_SECONDS = 1  # how long it is left alone after a failure, so that few requests wait for it
 
 
-class Cache:
+class ValkeyCache:
     """Answers kept in Valkey for a few seconds."""
 
     def __init__(self, settings: AggregatorSettings) -> None:
         self._seconds = settings.cache_seconds
-        self._trouble = Trouble("the cache", logger)
-        self._rests_until = 0.0
+        self._outage = Trouble("the cache", logger)
+        self._bypassed_until = 0.0
         self._valkey = Valkey.from_url(
             settings.valkey_url,
             socket_timeout=TIMEOUT_SECONDS,
@@ -34,37 +34,37 @@ class Cache:
             max_connections=100,
         )
 
-    async def get(self, key: str, type_: type[T], make: Callable[[], Awaitable[T]]) -> T:
+    async def get_or_load(self, key: str, type_: type[T], make: Callable[[], Awaitable[T]]) -> T:
         """What is kept under the key; otherwise it is made and kept."""
         adapter = TypeAdapter(type_)
-        kept = await self._try(lambda: self._valkey.get(key))
+        kept = await self._run(lambda: self._valkey.get(key))
         if kept is not None:
             try:
                 return adapter.validate_json(kept)
             except ValidationError:
                 pass  # kept by another version of this program
         made = await make()
-        await self._try(lambda: self._valkey.set(key, adapter.dump_json(made), ex=self._seconds))
+        await self._run(lambda: self._valkey.set(key, adapter.dump_json(made), ex=self._seconds))
         return made
 
-    async def _try(self, command: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
-        if time.monotonic() < self._rests_until:
+    async def _run(self, command: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
+        if time.monotonic() < self._bypassed_until:
             return None
         try:
             answer = await command()
         except (ValkeyError, OSError, TimeoutError) as error:
-            self._rests_until = time.monotonic() + REST_SECONDS
-            self._trouble.begins(error)
+            self._bypassed_until = time.monotonic() + BYPASS_SECONDS
+            self._outage.begins(error)
             return None
-        self._trouble.ends()
+        self._outage.ends()
         return answer
 
     async def close(self) -> None:
         await self._valkey.aclose()
 
 
-def _cache(runtime: Runtime) -> Cache:
-    return runtime.hold(Cache)
+def _cache(runtime: Runtime) -> ValkeyCache:
+    return runtime.hold(ValkeyCache)
 
 
-Cached = Annotated[Cache, Depends(_cache)]
+Cache = Annotated[ValkeyCache, Depends(_cache)]

@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import Query
 
 from aggregator import queries
-from aggregator.cache import Cached
+from aggregator.cache import Cache
 from aggregator.config import AggregatorSettings
-from aggregator.models import Product
+from aggregator.models import ProductReadModel
 from chassis.errors import Problem
 from chassis.pages import Cursor, Limit, Page, page, position
 from chassis.web import Router, Runtime, Work
@@ -19,30 +19,35 @@ from contracts.aggregator import ProductDetail
 from contracts.product import CategoryView, ProductView, StockView
 
 router = Router(prefix="/api/v1")
-Search = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+SearchText = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 
 @router.get("/products")
-async def products(
-    work: Work, cache: Cached, q: Search = None, category: Search = None, cursor: Cursor = None, limit: Limit = 20
+async def list_products(
+    work: Work,
+    cache: Cache,
+    q: SearchText = None,
+    category: SearchText = None,
+    cursor: Cursor = None,
+    limit: Limit = 20,
 ) -> Page[ProductView]:
     """A page of the catalogue, by name. `q` are beginnings of words."""
 
     async def found() -> Page[ProductView]:
-        rows = await queries.catalogue(work, q, category, position(cursor, queries.FIRST_PRODUCT), limit + 1)
+        rows = await queries.products_by_name(work, q, category, position(cursor, queries.FIRST_PRODUCT), limit + 1)
         return page(rows, limit, _product_view, lambda product: (product.name, product.id))
 
-    return await cache.get(f"products:{json.dumps([q, category, cursor, limit])}", Page[ProductView], found)
+    return await cache.get_or_load(f"products:{json.dumps([q, category, cursor, limit])}", Page[ProductView], found)
 
 
 @router.get("/products/{product_id}")
-async def product(product_id: UUID, work: Work, cache: Cached, runtime: Runtime) -> ProductDetail:
+async def get_product(product_id: UUID, work: Work, cache: Cache, runtime: Runtime) -> ProductDetail:
     """A product, and how many pieces can be had right now."""
 
     async def found() -> ProductView:
         return _product_view(await queries.product_by_id(work, product_id))
 
-    shown = await cache.get(f"product:{product_id}", ProductView, found)
+    shown = await cache.get_or_load(f"product:{product_id}", ProductView, found)
     available = await _available(product_id, runtime)
     partial = ["available"] if available is None else []
     return ProductDetail(**shown.model_dump(), available=available, partial=partial)
@@ -64,9 +69,9 @@ async def _available(product_id: UUID, runtime: Runtime) -> int | None:
 
 
 @router.get("/categories")
-async def categories(work: Work, cache: Cached) -> list[CategoryView]:
-    return await cache.get("categories", list[CategoryView], lambda: queries.categories(work))
+async def list_categories(work: Work, cache: Cache) -> list[CategoryView]:
+    return await cache.get_or_load("categories", list[CategoryView], lambda: queries.categories(work))
 
 
-def _product_view(product: Product) -> ProductView:
+def _product_view(product: ProductReadModel) -> ProductView:
     return ProductView.model_validate(product, from_attributes=True)

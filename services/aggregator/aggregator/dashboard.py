@@ -14,12 +14,12 @@ from contracts.aggregator import DashboardTotals, DashboardView
 from contracts.order import CURRENCY, OrderStatus
 
 router = Router(prefix="/api/v1")
-SOLD = {OrderStatus.SHIPPED, OrderStatus.DELIVERED}
-OPEN = {OrderStatus.CONFIRMED, OrderStatus.WITHDRAWING, OrderStatus.SHIPPED}
+REVENUE_STATUSES = {OrderStatus.SHIPPED, OrderStatus.DELIVERED}
+OPEN_SHIPMENT_STATUSES = {OrderStatus.CONFIRMED, OrderStatus.WITHDRAWING, OrderStatus.SHIPPED}
 
 
 @router.get("/dashboard")
-async def dashboard(
+async def get_dashboard(
     work: Work,
     _: Staff,
     day: Annotated[date | None, Query(ge=date(2000, 1, 1), le=date(2999, 12, 31))] = None,
@@ -37,7 +37,7 @@ async def dashboard(
     entries = page(rows, limit, lambda entry: entry, lambda entry: (entry.placed_at, entry.order_id))
     return DashboardView(
         day=day,
-        position=sum(it.moves for it in totals),
+        position=sum(it.versions for it in totals),
         currency=CURRENCY,
         totals=_totals(totals),
         entries=entries.items,
@@ -50,6 +50,6 @@ def _totals(days: list[queries.DayTotals]) -> DashboardTotals:
     return DashboardTotals(
         orders=by_status.total(),
         by_status=by_status,
-        revenue_cents=sum(it.kept_cents for it in days if it.status in SOLD),
-        open_shipments=sum(by_status[status] for status in OPEN),
+        revenue_cents=sum(it.net_cents for it in days if it.status in REVENUE_STATUSES),
+        open_shipments=sum(by_status[status] for status in OPEN_SHIPMENT_STATUSES),
     )

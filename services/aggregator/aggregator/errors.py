@@ -3,7 +3,7 @@
 from chassis.errors import Problem
 
 
-class ProductNotFound(Problem):
+class ProductNotListed(Problem):
     status, code, detail = 404, "product_not_found", "There is no such product."
 
 
@@ -11,5 +11,5 @@ class RebuildNotFound(Problem):
     status, code, detail = 404, "rebuild_not_found", "The read models have never been built anew."
 
 
-class OrderNotFound(Problem):
+class OrderNotVisible(Problem):
     status, code, detail = 404, "order_not_found", "There is no such order."

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from aggregator.models import Generation, Order, Product, Use
+from aggregator.models import Generation, GenerationState, OrderReadModel, ProductReadModel
 from chassis.subscriptions import Subscriptions, rows
 from chassis.work import UnitOfWork
 from contracts.aggregator import OrderStep
@@ -16,21 +16,21 @@ on = Subscriptions()
 
 # Read without a lock, or all consumers would go one by one. It is enough: a generation that a batch does not see yet
 # is filled from exports that are read later, which know all that the batch can have been told.
-GENERATIONS = rows(Generation, use=lambda *_: list(Use), lock=False)
+GENERATIONS = rows(Generation, state=lambda *_: list(GenerationState), lock=False)
 FIRST_GENERATION = 1
 
 
-@on(ProductChanged, needs=[GENERATIONS, rows(Product, id="product_id")])
-def show_product(event: ProductChanged, work: UnitOfWork) -> None:
+@on(ProductChanged, needs=[GENERATIONS, rows(ProductReadModel, id="product_id")])
+def update_product(event: ProductChanged, work: UnitOfWork) -> None:
     for generation in generations(work):
-        keep_product(generation, event.product_id, event.model_dump(exclude={"product_id"}), work)
+        upsert_product(generation, event.product_id, event.model_dump(exclude={"product_id"}), work)
 
 
-@on(*ANNOUNCED.values(), needs=[GENERATIONS, rows(Order, order_id="order_id")])
-def show_order(event: OrderEvent, work: UnitOfWork) -> None:
+@on(*ANNOUNCED.values(), needs=[GENERATIONS, rows(OrderReadModel, order_id="order_id")])
+def update_order(event: OrderEvent, work: UnitOfWork) -> None:
     step = OrderStep.model_validate(event, from_attributes=True)
     for generation in generations(work):
-        keep_order(generation, event, [step], work)
+        upsert_order(generation, event, [step], work)
 
 
 @on(UserErased)
@@ -40,24 +40,24 @@ def report_erasure(event: UserErased, work: UnitOfWork) -> None:
 
 
 def generations(work: UnitOfWork) -> list[int]:
-    found = work.all(Generation) or [work.add(Generation.new(id=FIRST_GENERATION, use=Use.SERVES))]
+    found = work.all(Generation) or [work.add(Generation.new(id=FIRST_GENERATION, state=GenerationState.ACTIVE))]
     return [it.id for it in found]
 
 
-def keep_product(generation: int, id: UUID, state: dict[str, Any], work: UnitOfWork) -> None:
-    row = work.get(Product, id, generation)
+def upsert_product(generation: int, id: UUID, state: dict[str, Any], work: UnitOfWork) -> None:
+    row = work.get(ProductReadModel, id, generation)
     if row is None:
-        work.add(Product.new(id=id, generation=generation, **state))
+        work.add(ProductReadModel.new(id=id, generation=generation, **state))
     elif state["version"] > row.version:
         for name, value in state.items():
             setattr(row, name, value)
 
 
-def keep_order(generation: int, order: OrderState, steps: Iterable[OrderStep], work: UnitOfWork) -> None:
+def upsert_order(generation: int, order: OrderState, steps: Iterable[OrderStep], work: UnitOfWork) -> None:
     state = order.model_dump() | {"lines": [line.model_dump(mode="json") for line in order.lines]}
-    row = work.get(Order, order.order_id, generation)
+    row = work.get(OrderReadModel, order.order_id, generation)
     if row is None:
-        row = work.add(Order.new(generation=generation, **state))
+        row = work.add(OrderReadModel.new(generation=generation, **state))
     elif order.version > row.version:
         for name, value in state.items():
             setattr(row, name, value)

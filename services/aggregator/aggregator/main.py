@@ -1,6 +1,6 @@
 """Aggregator: the public API of the shop, from read models, a cache and the services below."""
 
-from aggregator import handlers, models, news, openapi, rebuild
+from aggregator import handlers, models, openapi, order_notifications, rebuild
 from aggregator.config import AggregatorSettings
 from chassis.service import Service
 from contracts import aggregator as contract
@@ -14,5 +14,5 @@ service = Service(
     calls=[user.api, product.api, order.api, notification.api],
     settings=AggregatorSettings,
     models=models,
-    after_commit={models.Order: news.tell},
+    after_commit={models.OrderReadModel: order_notifications.publish_changes},
 )

@@ -18,11 +18,11 @@ class Row(Table, registry=registry()):
     """A table of this service."""
 
 
-class Use(StrEnum):
+class GenerationState(StrEnum):
     """What a generation of the read models is for."""
 
-    SERVES = "serves"  # it is shown
-    GROWS = "grows"  # it is being built, and will serve
+    ACTIVE = "active"  # it is shown
+    BUILDING = "building"  # it is being built, and will serve
 
 
 class Generation(Row, table=True):
@@ -30,10 +30,10 @@ class Generation(Row, table=True):
 
     __tablename__ = "generations"
     id: int = Field(primary_key=True, sa_type=BigInteger)
-    use: Use = Field(sa_type=String)
+    state: GenerationState = Field(sa_type=String)
 
 
-class Product(Row, table=True):
+class ProductReadModel(Row, table=True):
     """A product, as its owner last announced it. One withdrawn stays, so that an older event does not bring it back."""
 
     __tablename__ = "products"
@@ -54,7 +54,7 @@ class Product(Row, table=True):
     withdrawn: bool
 
 
-class Order(Row, table=True):
+class OrderReadModel(Row, table=True):
     """An order, as its owner last announced it, with every move so far."""
 
     __tablename__ = "orders"
@@ -78,7 +78,7 @@ class Order(Row, table=True):
     steps: list[Any] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # contracts.aggregator.OrderStep
 
 
-class Stage(StrEnum):
+class RebuildStage(StrEnum):
     """How far a rebuild is."""
 
     PRODUCTS = "products"
@@ -94,7 +94,7 @@ class Rebuild(Row, table=True):
     __tablename__ = "rebuilds"
     __table_args__ = (Index("rebuilds_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),)
     generation: int = Field(primary_key=True, sa_type=BigInteger)
-    stage: Stage = Field(default=Stage.PRODUCTS, sa_type=String)
+    stage: RebuildStage = Field(default=RebuildStage.PRODUCTS, sa_type=String)
     cursor: str | None = None
     products: int = Field(default=0, sa_type=BigInteger)
     orders: int = Field(default=0, sa_type=BigInteger)

@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
-from aggregator import account, catalogue, dashboard, orders, purchase, streams
+from aggregator import account, catalogue, checkout, dashboard, orders, streams
 
 router = APIRouter(prefix="/api/v1", include_in_schema=False)
-PUBLIC = [it.router for it in (catalogue, account, purchase, orders, streams, dashboard)]
+PUBLIC = [it.router for it in (catalogue, account, checkout, orders, streams, dashboard)]
 
 PROBLEM = {
     "type": "object",

@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import Query
 
 from aggregator import queries
-from aggregator.errors import OrderNotFound
-from aggregator.models import Order
+from aggregator.errors import OrderNotVisible
+from aggregator.models import OrderReadModel
 from chassis.auth import Token
 from chassis.errors import Problem
 from chassis.pages import Cursor, Limit, Page, page, position
@@ -17,23 +17,25 @@ from contracts.aggregator import OrderDetail, OrderStep
 from contracts.order import OrderView, StepView
 
 router = Router(prefix="/api/v1")
-Seen = Annotated[int, Query(ge=0, description="The highest version of the order that the client has seen")]
+SeenVersion = Annotated[int, Query(ge=0, description="The highest version of the order that the client has seen")]
 
 
 @router.get("/orders")
-async def orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
+async def list_orders(work: Work, caller: Caller, cursor: Cursor = None, limit: Limit = 20) -> Page[OrderView]:
     """The caller's orders, the newest first."""
     (before,) = position(cursor, queries.NEWEST_ORDER)
     rows = await queries.orders_of_customer(work, caller.id, before, limit + 1)
-    return page(rows, limit, view, lambda order: (order.order_id,))
+    return page(rows, limit, order_view, lambda order: (order.order_id,))
 
 
 @router.get("/orders/{order_id}")
-async def order(order_id: UUID, work: Work, caller: Caller, runtime: Runtime, version: Seen = 0) -> OrderDetail:
+async def get_order(
+    order_id: UUID, work: Work, caller: Caller, runtime: Runtime, version: SeenVersion = 0
+) -> OrderDetail:
     """One of the caller's orders, with all its moves."""
-    seen = visible(await queries.order_seen(work, order_id), caller)
+    seen = require_visible(await queries.order_or_none(work, order_id), caller)
     if seen is not None and seen.version >= version:
-        return _detail(view(seen), steps(seen))
+        return _detail(order_view(seen), order_steps(seen))
     client = runtime.client(contract.api)
     try:
         fresh = await client.get(f"/orders/{order_id}", into=OrderView)
@@ -41,22 +43,22 @@ async def order(order_id: UUID, work: Work, caller: Caller, runtime: Runtime, ve
     except Problem as problem:
         if seen is None or problem.status < 500:
             raise
-        return _detail(view(seen), steps(seen), "status")
+        return _detail(order_view(seen), order_steps(seen), "status")
     return _detail(fresh, [step_of(it) for it in history if it.version <= fresh.version])
 
 
-def visible(seen: Order | None, caller: Token) -> Order | None:
+def require_visible(seen: OrderReadModel | None, caller: Token) -> OrderReadModel | None:
     """Somebody else's order does not exist, except for staff."""
     if seen is not None and caller.subject != str(seen.customer_id) and not caller.roles & {"staff", "service"}:
-        raise OrderNotFound()
+        raise OrderNotVisible()
     return seen
 
 
-def view(order: Order) -> OrderView:
+def order_view(order: OrderReadModel) -> OrderView:
     return OrderView.model_validate(order, from_attributes=True)
 
 
-def steps(order: Order) -> list[OrderStep]:
+def order_steps(order: OrderReadModel) -> list[OrderStep]:
     return [OrderStep.model_validate(step) for step in order.steps]
 
 

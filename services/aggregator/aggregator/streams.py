@@ -14,9 +14,9 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from aggregator import queries
 from aggregator.config import AggregatorSettings
-from aggregator.models import Order
-from aggregator.news import News
-from aggregator.orders import steps, view, visible
+from aggregator.models import OrderReadModel
+from aggregator.order_notifications import OrderNotifications
+from aggregator.orders import order_steps, order_view, require_visible
 from chassis.backoff import wait
 from chassis.failures import away
 from chassis.service import Runtime as Running
@@ -26,7 +26,11 @@ from contracts.aggregator import OrderUpdate
 from contracts.order import OrderStatus, OrderView
 
 router = APIRouter(prefix="/api/v1")
-LAST = {OrderStatus.DELIVERED, OrderStatus.CANCELLED, OrderStatus.REFUNDED}  # after a delivery, a refund may follow
+FINAL_STATUSES = {
+    OrderStatus.DELIVERED,
+    OrderStatus.CANCELLED,
+    OrderStatus.REFUNDED,
+}  # after a delivery, a refund may follow
 RETRY_MILLISECONDS = 2_000
 LastEventId = Annotated[int, Header(ge=0, description="The version that the client saw last")]
 
@@ -42,37 +46,37 @@ class EventStream(StreamingResponse):
     response_class=EventStream,
     responses={204: {"description": "Nothing will follow what the client has seen"}},
 )
-async def follow(order_id: UUID, runtime: Runtime, caller: Caller, last_event_id: LastEventId = 0) -> Response:
+async def stream_order(order_id: UUID, runtime: Runtime, caller: Caller, last_event_id: LastEventId = 0) -> Response:
     """The moves of one of the caller's orders, each an event with its version as id and an OrderUpdate as data.
 
     Ends when nothing is left to happen, when the token expires or the server stops. To go on, ask again with the last
     id: that is answered with 204, which ends the matter, when there is no more to come.
     """
-    seen = visible(await _look(order_id, runtime), caller)
+    seen = require_visible(await _read_order(order_id, runtime), caller)
     if seen is None:  # placed a moment ago, or not the caller's: its owner knows
         await runtime.client(contract.api).get(f"/orders/{order_id}", into=OrderView)
-    elif seen.status in LAST and seen.version <= last_event_id:
+    elif seen.status in FINAL_STATUSES and seen.version <= last_event_id:
         return Response(status_code=204)
-    moves = _moves(order_id, last_event_id, caller.expires_at, runtime)
+    moves = _events(order_id, last_event_id, caller.expires_at, runtime)
     return EventStream(moves, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
 
-async def _moves(order_id: UUID, version: int, until: float, runtime: Running) -> AsyncIterator[bytes]:
+async def _events(order_id: UUID, version: int, until: float, runtime: Running) -> AsyncIterator[bytes]:
     """Those after a version. It listens first and looks then, so that nothing is missed in between."""
     seconds = cast(AggregatorSettings, runtime.settings).stream_poll_seconds
-    async with runtime.hold(News).about(order_id) as news:
+    async with runtime.hold(OrderNotifications).subscribe(order_id) as news:
         while time.time() < until and not runtime.stop.is_set():
             news.clear()
             try:
-                order = await _look(order_id, runtime)
+                order = await _read_order(order_id, runtime)
             except Exception as error:
                 if not away(error):
                     raise
                 break
-            for move in _after(order, version):
+            for move in _updates_after(order, version):
                 yield format_sse_event(data_str=move.model_dump_json(), id=str(move.step.version))
                 version = move.step.version
-            if order is not None and order.status in LAST:
+            if order is not None and order.status in FINAL_STATUSES:
                 break
             await wait(seconds, news, runtime.stop)
             if not news.is_set():
@@ -80,12 +84,12 @@ async def _moves(order_id: UUID, version: int, until: float, runtime: Running) -
     yield format_sse_event(retry=RETRY_MILLISECONDS)
 
 
-async def _look(order_id: UUID, runtime: Running) -> Order | None:
+async def _read_order(order_id: UUID, runtime: Running) -> OrderReadModel | None:
     async with runtime.database.work() as work:
-        return await queries.order_seen(work, order_id)
+        return await queries.order_or_none(work, order_id)
 
 
-def _after(order: Order | None, version: int) -> list[OrderUpdate]:
+def _updates_after(order: OrderReadModel | None, version: int) -> list[OrderUpdate]:
     if order is None:
         return []
-    return [OrderUpdate(step=step, order=view(order)) for step in steps(order) if step.version > version]
+    return [OrderUpdate(step=step, order=order_view(order)) for step in order_steps(order) if step.version > version]

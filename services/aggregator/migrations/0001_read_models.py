@@ -12,9 +12,9 @@ def upgrade() -> None:
         """
         CREATE TABLE generations (
             id bigint PRIMARY KEY,
-            use varchar NOT NULL
+            state varchar NOT NULL
         );
-        INSERT INTO generations VALUES (1, 'serves');
+        INSERT INTO generations VALUES (1, 'active');
 
         CREATE TABLE products (
             id uuid NOT NULL,

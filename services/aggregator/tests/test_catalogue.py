@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aggregator.models import Product
+from aggregator.models import ProductReadModel
 from chassis.tables import new_id
 from chassis.testing import Launch, free_port
 from local.valkey import Valkey
@@ -34,7 +34,7 @@ async def test_the_newest_version_wins(shop: Shop, versions: tuple[int, ...], to
     else:
         for event in events:
             await shop.aggregator.send(event)
-    (row,) = await shop.aggregator.rows(Product)
+    (row,) = await shop.aggregator.rows(ProductReadModel)
     assert (row.version, row.price_cents) == (3, 300)
 
 

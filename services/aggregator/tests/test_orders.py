@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.models import Order
+from aggregator.models import OrderReadModel
 from chassis.tables import new_id
 from chassis.testing import free_port
 from contracts.order import (
@@ -105,7 +105,7 @@ async def test_an_erasure_finds_nothing_personal_here(shop: Shop) -> None:
     assert await shop.aggregator.sent() == [
         ReportErasure(user_id=ADA, erasure_id=erased.erasure_id, service="aggregator", rows=0)
     ]
-    assert [row.customer_id for row in await shop.aggregator.rows(Order)] == [ADA]
+    assert [row.customer_id for row in await shop.aggregator.rows(OrderReadModel)] == [ADA]
 
 
 async def test_staff_sees_every_order(shop: Shop) -> None:
@@ -119,4 +119,4 @@ async def test_an_order_that_was_never_announced_leaves_no_row(shop: Shop) -> No
     fresh = order_state(OrderPlaced, 1, new_id())
     know(shop, fresh)
     await shop.get(f"/orders/{fresh.order_id}")
-    assert await shop.aggregator.rows(Order) == []
+    assert await shop.aggregator.rows(OrderReadModel) == []

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from aggregator.main import service
-from aggregator.models import Generation, Order, Product, Stage, Use
+from aggregator.models import Generation, GenerationState, OrderReadModel, ProductReadModel, RebuildStage
 from chassis.tables import new_id
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from contracts.order import (
@@ -82,9 +82,11 @@ def exported(events: list[OrderEvent]) -> dict[str, Any]:
 
 async def shown(shop: Shop) -> tuple[dict[UUID, Any], dict[UUID, Any]]:
     """The rows of the generation that serves, in the form of `expected`."""
-    (serving,) = [it.id for it in await shop.aggregator.rows(Generation) if it.use == Use.SERVES]
-    products = [it for it in await shop.aggregator.rows(Product) if it.generation == serving and not it.withdrawn]
-    orders = [it for it in await shop.aggregator.rows(Order) if it.generation == serving]
+    (serving,) = [it.id for it in await shop.aggregator.rows(Generation) if it.state == GenerationState.ACTIVE]
+    products = [
+        it for it in await shop.aggregator.rows(ProductReadModel) if it.generation == serving and not it.withdrawn
+    ]
+    orders = [it for it in await shop.aggregator.rows(OrderReadModel) if it.generation == serving]
     return (
         {it.id: (it.version, it.name, it.price_cents) for it in products},
         {it.order_id: (view_of(OrderPlaced.model_validate(it, from_attributes=True)), it.steps) for it in orders},
@@ -119,8 +121,8 @@ async def test_what_was_lost_spoilt_or_made_up_is_right_again(shop: Shop) -> Non
     assert await shown(shop) == owners.expected()
     assert (done["stage"], done["products"], done["orders"]) == ("done", 120, 130)
     assert done["done_at"] is not None
-    assert {it.generation for it in await shop.aggregator.rows(Order)} == {2}
-    assert {it.generation for it in await shop.aggregator.rows(Product)} == {2}
+    assert {it.generation for it in await shop.aggregator.rows(OrderReadModel)} == {2}
+    assert {it.generation for it in await shop.aggregator.rows(ProductReadModel)} == {2}
     assert done["removed"] > 0
 
 
@@ -175,7 +177,7 @@ async def test_a_rebuild_while_events_flow_equals_a_fresh_fold(shop: Shop) -> No
     done = await rebuild(shop)
     assert await shown(shop) == owners.expected() != before
     assert done["orders"] >= 250
-    assert {it.generation for it in await shop.aggregator.rows(Order)} == {2}
+    assert {it.generation for it in await shop.aggregator.rows(OrderReadModel)} == {2}
 
 
 async def test_a_second_rebuild_is_as_good_as_the_first(shop: Shop) -> None:
@@ -185,7 +187,7 @@ async def test_a_second_rebuild_is_as_good_as_the_first(shop: Shop) -> None:
     owners.know(order)
     assert [(await rebuild(shop))["generation"] for _ in range(2)] == [2, 3]
     assert await shown(shop) == owners.expected()
-    assert [(it.id, it.use) for it in await shop.aggregator.rows(Generation)] == [(3, Use.SERVES)]
+    assert [(it.id, it.state) for it in await shop.aggregator.rows(Generation)] == [(3, GenerationState.ACTIVE)]
 
 
 async def test_only_operators_rebuild(shop: Shop) -> None:
@@ -217,7 +219,7 @@ class Killable:
 @pytest.fixture
 async def consumer() -> AsyncIterator[Killable]:
     database = await asyncpg.connect(url := await empty_database(service))
-    await database.execute("INSERT INTO generations VALUES (1, 'serves'), (2, 'grows')")
+    await database.execute("INSERT INTO generations VALUES (1, 'active'), (2, 'building')")
     await database.execute(
         "INSERT INTO rebuilds (generation, stage, products, orders, removed, started_at, due_at)"
         " VALUES (2, 'products', 0, 0, 0, now(), now())"
@@ -246,7 +248,7 @@ async def test_a_rebuild_killed_half_way_goes_on_where_it_was(consumer: Killable
         first.kill()
         await first.wait()
         half = await consumer.rebuild()
-        assert (half["stage"], half["products"], half["orders"]) == (Stage.ORDERS, 1, 200)
+        assert (half["stage"], half["products"], half["orders"]) == (RebuildStage.ORDERS, 1, 200)
         owners.meanwhile = None
         await consumer.database.execute("UPDATE rebuilds SET due_at = now()")  # its lease has ended
         second = await consumer.start()

@@ -17,20 +17,20 @@ from valkey.asyncio.client import PubSub
 from valkey.exceptions import ValkeyError
 
 from aggregator.config import AggregatorSettings
-from aggregator.models import Order
+from aggregator.models import OrderReadModel
 from chassis.backoff import Backoff
 from chassis.logs import Trouble
 from chassis.web import Runtime
 
 logger = logging.getLogger(__name__)
 CHANNEL = "orders"
-LINGER_SECONDS = 0.005  # news of several commits go out together
+COALESCE_SECONDS = 0.005  # news of several commits go out together
 TIMEOUT_SECONDS = 1
-QUIET_SECONDS = 10
+PING_AFTER_SECONDS = 10
 AWAY = (ValkeyError, OSError, TimeoutError)
 
 
-class News:
+class OrderNotifications:
     """What one process says and hears. It listens as long as somebody waits."""
 
     def __init__(self, settings: AggregatorSettings) -> None:
@@ -40,30 +40,30 @@ class News:
             socket_timeout=TIMEOUT_SECONDS,
             socket_keepalive=True,
         )
-        self._trouble = Trouble("the news of orders", logger)
+        self._outage = Trouble("the news of orders", logger)
         self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self._untold: set[UUID] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._pending: set[UUID] = set()
+        self._publishing: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
 
-    def tell(self, ids: Iterable[UUID]) -> None:
-        self._untold.update(ids)
-        if self._telling is None:
-            self._telling = asyncio.create_task(self._tell())
+    def publish(self, ids: Iterable[UUID]) -> None:
+        self._pending.update(ids)
+        if self._publishing is None:
+            self._publishing = asyncio.create_task(self._publish_pending())
 
-    async def _tell(self) -> None:
-        while self._untold:
-            await asyncio.sleep(LINGER_SECONDS)
-            ids, self._untold = self._untold, set()
+    async def _publish_pending(self) -> None:
+        while self._pending:
+            await asyncio.sleep(COALESCE_SECONDS)
+            ids, self._pending = self._pending, set()
             try:
                 await self._valkey.publish(CHANNEL, b"".join(id.bytes for id in ids))
-                self._trouble.ends()
+                self._outage.ends()
             except AWAY as error:
-                self._trouble.begins(error)
-        self._telling = None
+                self._outage.begins(error)
+        self._publishing = None
 
     @asynccontextmanager
-    async def about(self, id: UUID) -> AsyncIterator[asyncio.Event]:
+    async def subscribe(self, id: UUID) -> AsyncIterator[asyncio.Event]:
         """An event that is set at news of the order, and whenever some may have been missed."""
         woken = asyncio.Event()
         self._waiting[id].add(woken)
@@ -86,11 +86,11 @@ class News:
                 async with self._valkey.pubsub() as channel:
                     await channel.subscribe(CHANNEL)
                     while True:
-                        self._wake(await _heard(channel))
-                        self._trouble.ends()
+                        self._wake(await _next_message(channel))
+                        self._outage.ends()
                         backoff.reset()
             except AWAY as error:
-                self._trouble.begins(error)
+                self._outage.begins(error)
                 await backoff.pause(asyncio.Event())
 
     def _wake(self, message: dict[str, Any]) -> None:
@@ -106,15 +106,15 @@ class News:
                 woken.set()
 
     async def close(self) -> None:
-        for task in (self._telling, self._listening):
+        for task in (self._publishing, self._listening):
             if task is not None:
                 task.cancel()
         await self._valkey.aclose()
 
 
-async def _heard(channel: PubSub) -> dict[str, Any]:
+async def _next_message(channel: PubSub) -> dict[str, Any]:
     """The next message. When it is quiet, the other side is asked for a word: it may be gone without a sign."""
-    message: dict[str, Any] | None = await channel.get_message(timeout=QUIET_SECONDS)
+    message: dict[str, Any] | None = await channel.get_message(timeout=PING_AFTER_SECONDS)
     if message is None:
         await channel.ping()
         message = await channel.get_message(timeout=TIMEOUT_SECONDS)
@@ -123,6 +123,6 @@ async def _heard(channel: PubSub) -> dict[str, Any]:
     return message
 
 
-def tell(runtime: Runtime, orders: Sequence[Order]) -> None:
+def publish_changes(runtime: Runtime, orders: Sequence[OrderReadModel]) -> None:
     """After each commit that wrote orders."""
-    runtime.hold(News).tell(order.order_id for order in orders)
+    runtime.hold(OrderNotifications).publish(order.order_id for order in orders)

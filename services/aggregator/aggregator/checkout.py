@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/v1")
 
 
 @router.get("/cart")
-async def cart(runtime: Runtime, _: Caller) -> CartView:
+async def get_cart(runtime: Runtime, _: Caller) -> CartView:
     return await runtime.client(order.api).get("/cart", into=CartView)
 
 
@@ -36,30 +36,30 @@ async def put_cart_line(product_id: UUID, body: PutCartLine, runtime: Runtime, _
 
 
 @router.delete("/cart/lines/{product_id}")
-async def delete_cart_line(product_id: UUID, runtime: Runtime, _: Caller) -> CartView:
+async def remove_cart_line(product_id: UUID, runtime: Runtime, _: Caller) -> CartView:
     return await runtime.client(order.api).call("DELETE", f"/cart/lines/{product_id}", into=CartView)
 
 
 @router.post("/quotes", status_code=201)
-async def ask_quote(body: AskQuote, runtime: Runtime, _: Caller) -> QuoteView:
+async def request_quote(body: AskQuote, runtime: Runtime, _: Caller) -> QuoteView:
     """What the cart costs, and until when."""
     return await runtime.client(order.api).call("POST", "/quotes", json=body.model_dump(mode="json"), into=QuoteView)
 
 
 @router.post("/checkouts", status_code=202)
-async def check_out(
+async def place_order(
     body: PlaceOrder, runtime: Runtime, _: Caller, idempotency_key: IdempotencyKey, response: Response
 ) -> OrderView:
     """Make an order of the cart. Repeated with the same key, it is answered as the first time."""
     placed = await runtime.client(order.api).call(
-        "POST", "/checkouts", **_once(body.model_dump(mode="json"), idempotency_key), into=OrderView
+        "POST", "/checkouts", **_idempotent(body.model_dump(mode="json"), idempotency_key), into=OrderView
     )
     response.headers["location"] = f"/api/v1/orders/{placed.order_id}"
     return placed
 
 
 @router.post("/orders/{order_id}/cancellation", status_code=202)
-async def cancel(order_id: UUID, runtime: Runtime, _: Caller) -> OrderView:
+async def cancel_order(order_id: UUID, runtime: Runtime, _: Caller) -> OrderView:
     """As long as the parcel has not left. Whether it was in time, the order's next moves say."""
     return await runtime.client(order.api).call("POST", f"/orders/{order_id}/cancellation", into=OrderView)
 
@@ -70,14 +70,17 @@ async def return_goods(
 ) -> RefundView:
     """Announce that goods come back; the money follows when they are there."""
     return await runtime.client(order.api).call(
-        "POST", f"/orders/{order_id}/returns", **_once(body.model_dump(mode="json"), idempotency_key), into=RefundView
+        "POST",
+        f"/orders/{order_id}/returns",
+        **_idempotent(body.model_dump(mode="json"), idempotency_key),
+        into=RefundView,
     )
 
 
 @router.get("/orders/{order_id}/refunds")
-async def refunds(order_id: UUID, runtime: Runtime, _: Caller) -> list[RefundView]:
+async def list_refunds(order_id: UUID, runtime: Runtime, _: Caller) -> list[RefundView]:
     return await runtime.client(order.api).get(f"/orders/{order_id}/refunds", into=list[RefundView])
 
 
-def _once(body: dict[str, Any], key: str) -> dict[str, Any]:
+def _idempotent(body: dict[str, Any], key: str) -> dict[str, Any]:
     return {"json": body, "headers": {IDEMPOTENCY_KEY: key}}
