@@ -18,15 +18,15 @@ def upgrade() -> None:
 
         CREATE TABLE products (
             id uuid NOT NULL,
+            generation bigint NOT NULL,
             version bigint NOT NULL,
             name varchar NOT NULL,
             description varchar NOT NULL,
             category varchar NOT NULL,
             price_cents bigint NOT NULL,
             currency varchar NOT NULL,
-            generation bigint NOT NULL DEFAULT 1,
-            weight_grams bigint NOT NULL DEFAULT 500,
-            withdrawn boolean NOT NULL DEFAULT false,
+            weight_grams bigint NOT NULL,
+            withdrawn boolean NOT NULL,
             PRIMARY KEY (id, generation)
         );
         CREATE INDEX products_by_name ON products (name, id);
@@ -35,6 +35,7 @@ def upgrade() -> None:
 
         CREATE TABLE orders (
             order_id uuid NOT NULL,
+            generation bigint NOT NULL,
             version bigint NOT NULL,
             status varchar NOT NULL,
             reason varchar,
@@ -42,12 +43,11 @@ def upgrade() -> None:
             lines jsonb NOT NULL,
             shipping_cents bigint NOT NULL,
             total_cents bigint NOT NULL,
+            refunded_cents bigint NOT NULL,
             currency varchar NOT NULL,
             placed_at timestamptz NOT NULL,
-            generation bigint NOT NULL DEFAULT 1,
-            refunded_cents bigint NOT NULL DEFAULT 0,
-            changed_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
-            steps jsonb NOT NULL DEFAULT '[]',
+            changed_at timestamptz NOT NULL,
+            steps jsonb NOT NULL,
             PRIMARY KEY (order_id, generation)
         );
         CREATE INDEX orders_of_customer ON orders (customer_id, order_id);
