@@ -1,86 +1,86 @@
-"""HTTP in: cart, checkout and what a customer does about an order, done by order in the caller's name.
+"""HTTP in: the cart, quotes and checkouts, done by the order service in the caller's name.
 
-These routes have no transaction of their own. An Idempotency-Key goes on to the service whose effect it guards.
+These routes have no transaction of their own. An Idempotency-Key is passed on to the service whose effect it guards.
 """
 
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
+from aggregator.responses import IDEMPOTENT, header
 from chassis.web import IDEMPOTENCY_KEY, Caller, IdempotencyKey, Runtime
 from contracts import order
-from contracts.order import (
-    AskQuote,
-    CartView,
-    OrderView,
-    PlaceOrder,
-    PutCartLine,
-    QuoteView,
-    RefundView,
-    ReturnGoods,
-)
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", tags=["Checkout"])
 
 
 @router.get("/cart")
-async def get_cart(runtime: Runtime, _: Caller) -> CartView:
-    return await runtime.client(order.api).get("/cart", into=CartView)
+async def get_cart(runtime: Runtime, _: Caller) -> order.CartView:
+    """Get the caller's cart
+
+    Each line has the price that its product had when it was put into the cart. The total is without shipping, which a
+    quote adds.
+    """
+    return await runtime.client(order.api).get("/cart", into=order.CartView)
 
 
 @router.put("/cart/lines/{product_id}")
-async def put_cart_line(product_id: UUID, body: PutCartLine, runtime: Runtime, _: Caller) -> CartView:
+async def put_cart_line(product_id: UUID, body: order.PutCartLine, runtime: Runtime, _: Caller) -> order.CartView:
+    """Put a product into the cart
+
+    Sets the quantity and takes over the current price, also for a product that is in the cart already. A cart holds a
+    limited number of different products (409 `cart_full`).
+    """
     path = f"/cart/lines/{product_id}"
-    return await runtime.client(order.api).call("PUT", path, json=body.model_dump(), into=CartView)
+    return await runtime.client(order.api).call("PUT", path, json=body.model_dump(), into=order.CartView)
 
 
 @router.delete("/cart/lines/{product_id}")
-async def remove_cart_line(product_id: UUID, runtime: Runtime, _: Caller) -> CartView:
-    return await runtime.client(order.api).call("DELETE", f"/cart/lines/{product_id}", into=CartView)
+async def remove_cart_line(product_id: UUID, runtime: Runtime, _: Caller) -> order.CartView:
+    """Remove a product from the cart
+
+    The response is the cart that is left. A product that is not in the cart is no error.
+    """
+    return await runtime.client(order.api).call("DELETE", f"/cart/lines/{product_id}", into=order.CartView)
 
 
 @router.post("/quotes", status_code=201)
-async def request_quote(body: AskQuote, runtime: Runtime, _: Caller) -> QuoteView:
-    """What the cart costs, and until when."""
-    return await runtime.client(order.api).call("POST", "/quotes", json=body.model_dump(mode="json"), into=QuoteView)
+async def request_quote(body: order.AskQuote, runtime: Runtime, _: Caller) -> order.QuoteView:
+    """Request a quote for the cart
+
+    The quote contains current prices and the shipping to one of the caller's addresses. Its prices hold for one order
+    until `valid_until`: pass its `id` to the checkout.
+    """
+    address = body.model_dump(mode="json")
+    return await runtime.client(order.api).call("POST", "/quotes", json=address, into=order.QuoteView)
 
 
-@router.post("/checkouts", status_code=202)
+@router.post("/checkouts", status_code=202, responses={**IDEMPOTENT, 202: header("Location", "The order.")})
 async def place_order(
-    body: PlaceOrder, runtime: Runtime, _: Caller, idempotency_key: IdempotencyKey, response: Response
-) -> OrderView:
-    """Make an order of the cart. Repeated with the same key, it is answered as the first time."""
-    placed = await runtime.client(order.api).call(
-        "POST", "/checkouts", **_idempotent(body.model_dump(mode="json"), idempotency_key), into=OrderView
-    )
+    body: order.PlaceOrder, runtime: Runtime, _: Caller, key: IdempotencyKey, response: Response
+) -> order.OrderView:
+    """Check out: place an order for the cart
+
+    The order is accepted, and the cart is empty. Goods and money are reserved next: follow the order's status, which
+    becomes `confirmed` or `cancelled`.
+
+    A client makes up an `Idempotency-Key`, such as a UUID, for each order that it places. It repeats the request with
+    the same key when no response arrives: within 24 hours the first response is repeated, and no second order is
+    placed.
+
+    The current total has to be the one that the customer saw: `total_cents` of the request or, without it, the prices
+    in the cart. Otherwise the checkout is refused with 409 `price_changed`, whose member `total_cents` is the current
+    total; repeat the request with it to accept it. With `quote_id` the prices of the quote hold instead (409
+    `quote_expired` when they do not any more). An empty cart is refused with 409 `cart_empty`.
+    """
+    client = runtime.client(order.api)
+    placed = await client.call("POST", "/checkouts", **idempotent(body, key), into=order.OrderView)
     response.headers["location"] = f"/api/v1/orders/{placed.order_id}"
     return placed
 
 
-@router.post("/orders/{order_id}/cancellation", status_code=202)
-async def cancel_order(order_id: UUID, runtime: Runtime, _: Caller) -> OrderView:
-    """As long as the parcel has not left. Whether it was in time, the order's next moves say."""
-    return await runtime.client(order.api).call("POST", f"/orders/{order_id}/cancellation", into=OrderView)
-
-
-@router.post("/orders/{order_id}/returns", status_code=201)
-async def return_goods(
-    order_id: UUID, body: ReturnGoods, runtime: Runtime, _: Caller, idempotency_key: IdempotencyKey
-) -> RefundView:
-    """Announce that goods come back; the money follows when they are there."""
-    return await runtime.client(order.api).call(
-        "POST",
-        f"/orders/{order_id}/returns",
-        **_idempotent(body.model_dump(mode="json"), idempotency_key),
-        into=RefundView,
-    )
-
-
-@router.get("/orders/{order_id}/refunds")
-async def list_refunds(order_id: UUID, runtime: Runtime, _: Caller) -> list[RefundView]:
-    return await runtime.client(order.api).get(f"/orders/{order_id}/refunds", into=list[RefundView])
-
-
-def _idempotent(body: dict[str, Any], key: str) -> dict[str, Any]:
-    return {"json": body, "headers": {IDEMPOTENCY_KEY: key}}
+def idempotent(body: BaseModel, key: str) -> dict[str, Any]:
+    """The body and the header of a call that may be repeated."""
+    return {"json": body.model_dump(mode="json"), "headers": {IDEMPOTENCY_KEY: key}}

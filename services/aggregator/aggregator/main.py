@@ -1,4 +1,4 @@
-"""Aggregator: the public API of the shop, from read models, a cache and the services below."""
+"""Aggregator: the public API of the shop, from read models, a cache, and calls to the services below."""
 
 from aggregator import handlers, models, openapi, order_notifications, rebuild
 from aggregator.config import AggregatorSettings

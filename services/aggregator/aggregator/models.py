@@ -1,4 +1,4 @@
-"""Read models: copies of products and orders, each with the version that it shows, in one or two generations."""
+"""Tables: the read models of products and orders, in one or two generations, and the rebuilds that make a new one."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -19,14 +19,14 @@ class Row(Table, registry=registry()):
 
 
 class GenerationState(StrEnum):
-    """What a generation of the read models is for."""
+    """Whether queries read a generation of the read models."""
 
-    ACTIVE = "active"  # it is shown
-    BUILDING = "building"  # it is being built, and will serve
+    ACTIVE = "active"  # queries read it
+    BUILDING = "building"  # a rebuild fills it; it becomes active when it is complete
 
 
 class Generation(Row, table=True):
-    """A complete set of the read models. Events go into each, queries read the one that serves."""
+    """A set of the read models. Events are written into every generation, queries read the active one."""
 
     __tablename__ = "generations"
     id: int = Field(primary_key=True, sa_type=BigInteger)
@@ -34,7 +34,7 @@ class Generation(Row, table=True):
 
 
 class ProductReadModel(Row, table=True):
-    """A product, as its owner last announced it. One withdrawn stays, so that an older event does not bring it back."""
+    """A product, in the state of its newest event. A withdrawn one stays, so that an older event cannot restore it."""
 
     __tablename__ = "products"
     __table_args__ = (
@@ -55,7 +55,7 @@ class ProductReadModel(Row, table=True):
 
 
 class OrderReadModel(Row, table=True):
-    """An order, as its owner last announced it, with every move so far."""
+    """An order, in the state of its newest event, with all its steps so far."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -79,17 +79,17 @@ class OrderReadModel(Row, table=True):
 
 
 class RebuildStage(StrEnum):
-    """How far a rebuild is."""
+    """How far a rebuild has come."""
 
     PRODUCTS = "products"
     ORDERS = "orders"
-    OLD_PRODUCTS = "old_products"  # from here on the new generation serves, and the old one is removed
+    OLD_PRODUCTS = "old_products"  # from here on the new generation is active, and the old one is deleted
     OLD_ORDERS = "old_orders"
     DONE = "done"
 
 
 class Rebuild(Row, table=True):
-    """A generation on its way, and how far it has come. It goes on where it was, whatever happens to its process."""
+    """A rebuild of the read models, and its progress: another process continues it when the one that runs it dies."""
 
     __tablename__ = "rebuilds"
     __table_args__ = (Index("rebuilds_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),)

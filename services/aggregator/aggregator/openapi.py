@@ -6,29 +6,23 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
-from aggregator import account, catalogue, checkout, dashboard, orders, streams
+from aggregator import account, aftersales, catalogue, checkout, dashboard, orders, preferences, sessions, streams
 
 router = APIRouter(prefix="/api/v1", include_in_schema=False)
-PUBLIC = [it.router for it in (catalogue, account, checkout, orders, streams, dashboard)]
+PARTS = (catalogue, account, sessions, preferences, checkout, orders, aftersales, streams, dashboard)
+PUBLIC = [part.router for part in PARTS]
 
+_TEXT = {"type": "string"}
+_FIELDS = ("field", "code", "detail")
+_FIELD_ERROR = {"type": "object", "required": [*_FIELDS], "properties": dict.fromkeys(_FIELDS, _TEXT)}
 PROBLEM = {
     "type": "object",
-    "description": "What went wrong, RFC 9457. `code` names the fact; `errors` the fields, where input did not fit.",
+    "description": "An error, RFC 9457. `code` names it; `errors` lists the fields whose input was refused.",
     "required": ["type", "title", "status", "code", "detail"],
     "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
+        **dict.fromkeys(("type", "title", "code", "detail"), _TEXT),
         "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "code", "detail"],
-                "properties": {name: {"type": "string"} for name in ("field", "code", "detail")},
-            },
-        },
+        "errors": {"type": "array", "items": _FIELD_ERROR},
     },
 }
 
@@ -40,7 +34,7 @@ async def openapi() -> JSONResponse:
 
 @cache
 def document() -> dict[str, Any]:
-    """Each operation with its answers; every error is a Problem."""
+    """Every operation with its responses; every error is a Problem."""
     reference = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     refused: dict[int | str, dict[str, Any]] = {"default": {"description": "A problem", "content": reference}}
     app = FastAPI(

@@ -1,7 +1,7 @@
-"""News of orders across processes: a consumer says which have changed, and whoever waits for one of them wakes up.
+"""Notifications of changed orders: from the process that wrote an order to those in which a client waits for it.
 
-It goes through Valkey's publish and subscribe, which keeps nothing. Who waits looks into the table before and now and
-then, so that news that are lost only make it later.
+They go through publish and subscribe in Valkey, which stores nothing. A lost notification only delays its reader: a
+reader looks at the table before it waits, and again from time to time.
 """
 
 import asyncio
@@ -22,31 +22,30 @@ from chassis.backoff import Backoff
 from chassis.logs import Trouble
 from chassis.web import Runtime
 
-logger = logging.getLogger(__name__)
 CHANNEL = "orders"
-COALESCE_SECONDS = 0.005  # news of several commits go out together
+COALESCE_SECONDS = 0.005  # the changes of several commits are published together
 TIMEOUT_SECONDS = 1
 PING_AFTER_SECONDS = 10
 AWAY = (ValkeyError, OSError, TimeoutError)
 
 
 class OrderNotifications:
-    """What one process says and hears. It listens as long as somebody waits."""
+    """Publishes the changes of this process, and wakes those of its readers whose order has changed anywhere.
+
+    It is subscribed to the channel as long as there are readers.
+    """
 
     def __init__(self, settings: AggregatorSettings) -> None:
-        self._valkey = Valkey.from_url(
-            settings.valkey_url,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_keepalive=True,
-        )
-        self._outage = Trouble("the news of orders", logger)
-        self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
+        timeouts: dict[str, Any] = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+        self._valkey = Valkey.from_url(settings.valkey_url, socket_keepalive=True, **timeouts)
+        self._outage = Trouble("the channel of order notifications", logging.getLogger(__name__))
+        self._readers: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._pending: set[UUID] = set()
         self._publishing: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
 
     def publish(self, ids: Iterable[UUID]) -> None:
+        """Publish that these orders have changed, soon and in the background."""
         self._pending.update(ids)
         if self._publishing is None:
             self._publishing = asyncio.create_task(self._publish_pending())
@@ -64,18 +63,18 @@ class OrderNotifications:
 
     @asynccontextmanager
     async def subscribe(self, id: UUID) -> AsyncIterator[asyncio.Event]:
-        """An event that is set at news of the order, and whenever some may have been missed."""
-        woken = asyncio.Event()
-        self._waiting[id].add(woken)
+        """An event that is set when the order has changed, and when notifications may have been missed."""
+        changed = asyncio.Event()
+        self._readers[id].add(changed)
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen())
         try:
-            yield woken
+            yield changed
         finally:
-            self._waiting[id].discard(woken)
-            if not self._waiting[id]:
-                del self._waiting[id]
-            if not self._waiting:
+            self._readers[id].discard(changed)
+            if not self._readers[id]:
+                del self._readers[id]
+            if not self._readers:
                 self._listening.cancel()
                 self._listening = None
 
@@ -86,24 +85,24 @@ class OrderNotifications:
                 async with self._valkey.pubsub() as channel:
                     await channel.subscribe(CHANNEL)
                     while True:
-                        self._wake(await _next_message(channel))
+                        self._wake_readers(await _next_message(channel))
                         self._outage.ends()
                         backoff.reset()
             except AWAY as error:
                 self._outage.begins(error)
                 await backoff.pause(asyncio.Event())
 
-    def _wake(self, message: dict[str, Any]) -> None:
+    def _wake_readers(self, message: dict[str, Any]) -> None:
         match message:
             case {"type": "message", "data": bytes(data)}:
                 ids: Iterable[UUID] = (UUID(bytes=data[at : at + 16]) for at in range(0, len(data), 16))
-            case {"type": "subscribe"}:  # what was said before it was not heard here
-                ids = list(self._waiting)
+            case {"type": "subscribe"}:  # what was published before did not arrive here
+                ids = list(self._readers)
             case _:
                 return
         for id in ids:
-            for woken in self._waiting.get(id, ()):
-                woken.set()
+            for changed in self._readers.get(id, ()):
+                changed.set()
 
     async def close(self) -> None:
         for task in (self._publishing, self._listening):
@@ -113,7 +112,7 @@ class OrderNotifications:
 
 
 async def _next_message(channel: PubSub) -> dict[str, Any]:
-    """The next message. When it is quiet, the other side is asked for a word: it may be gone without a sign."""
+    """The next message. After a silence Valkey is pinged, since a connection may have broken without a sign."""
     message: dict[str, Any] | None = await channel.get_message(timeout=PING_AFTER_SECONDS)
     if message is None:
         await channel.ping()
@@ -124,5 +123,5 @@ async def _next_message(channel: PubSub) -> dict[str, Any]:
 
 
 def publish_changes(runtime: Runtime, orders: Sequence[OrderReadModel]) -> None:
-    """After each commit that wrote orders."""
+    """Called after each commit that wrote orders."""
     runtime.hold(OrderNotifications).publish(order.order_id for order in orders)
