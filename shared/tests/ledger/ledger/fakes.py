@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from joserfc.jwk import KeySet, OctKey
 
 from chassis.instance import Server
 from chassis.tables import new_id
-from chassis.testing import ISSUER_KEY, SERVICE_KEY, free_port
+from chassis.testing import ISSUER_KEY, SERVICE_KEY
 
 KEYS_PATH = "/.well-known/jwks.json"
+PUBLISHED_KEYS = (200, KeySet([ISSUER_KEY]).as_dict(private=False))
 
 
 @dataclass
@@ -43,7 +45,7 @@ class FakeService:
     """Answers requests by method and path, others with 404, and keeps what it received."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.socket = socket.create_server(("127.0.0.1", 0))  # now: a free port may be taken until it is served
         self.answers: dict[tuple[str, str], Answer] = {}
         self.requests: list[ReceivedRequest] = []
         self.open = asyncio.Event()  # no answer leaves while it is cleared
@@ -51,7 +53,7 @@ class FakeService:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
 
     async def answer(self, request: ReceivedRequest) -> Reply:
         answer = self.answers.get((request.method, request.path), (404, problem(404, "not_found")))
@@ -82,7 +84,7 @@ class FakeUserService(FakeService):
         super().__init__()
         self.caller = caller
         self.unavailable = False
-        self.answers["GET", KEYS_PATH] = (200, KeySet([ISSUER_KEY]).as_dict(private=False))
+        self.answers["GET", KEYS_PATH] = PUBLISHED_KEYS
 
     def add_contact(self, email: str | None = None, name: str = "Ada Lovelace") -> UUID:
         """A new account; its mail address is its id at example.org, unless another one is given."""
@@ -105,10 +107,10 @@ class FakeUserService(FakeService):
 @asynccontextmanager
 async def serving(*services: FakeService) -> AsyncIterator[None]:
     """Within the block the fake services answer."""
-    servers = [Server(uvicorn.Config(it, port=it.port, log_config=None, lifespan="off")) for it in services]
+    servers = [Server(uvicorn.Config(it, log_config=None, lifespan="off")) for it in services]
     async with asyncio.TaskGroup() as group:
-        for server in servers:
-            group.create_task(server.serve())
+        for server, it in zip(servers, services, strict=True):
+            group.create_task(server.serve(sockets=[it.socket]))
         while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn offers no event
             await asyncio.sleep(0.01)
         yield
