@@ -34,6 +34,7 @@ class Template(StrEnum):
     ORDER_CONFIRMED = "order_confirmed"
     ORDER_CANCELLED = "order_cancelled"
     ORDER_SHIPPED = "order_shipped"
+    ORDER_UNDELIVERED = "order_undelivered"
     ORDER_REFUNDED = "order_refunded"
     REVIEW_ASKED = "review_asked"  # advertising: dropped for users who have opted out
 

@@ -17,6 +17,7 @@ REQUIRED_FIELDS: dict[Template, tuple[str, ...]] = {
     Template.ORDER_CONFIRMED: _ORDER,
     Template.ORDER_CANCELLED: _ORDER,
     Template.ORDER_SHIPPED: _ORDER,
+    Template.ORDER_UNDELIVERED: _ORDER,
     Template.ORDER_REFUNDED: _ORDER,
     Template.REVIEW_ASKED: ("about",),
 }

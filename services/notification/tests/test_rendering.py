@@ -50,6 +50,12 @@ CASES = [
         ["19.90 EUR", f"{SHOP}/orders/{ORDER}"],
     ),
     (
+        Template.ORDER_UNDELIVERED,
+        {"about": ORDER, "amount_cents": 1990, "currency": "EUR", "reason": "parcel_lost"},
+        "Your parcel was lost",
+        ["19.90 EUR", "You will not be charged", f"{SHOP}/orders/{ORDER}"],
+    ),
+    (
         Template.ORDER_REFUNDED,
         {"about": ORDER, "amount_cents": 1990, "currency": "JPY"},
         "Your refund is on its way",
