@@ -106,4 +106,4 @@ class RebuildView(BaseModel):
     orders: int = Field(description="Orders copied so far.", examples=[5200])
     removed: int = Field(description="Old rows deleted so far.", examples=[0])
     started_at: datetime
-    done_at: datetime | None
+    completed_at: datetime | None

@@ -97,6 +97,6 @@ async def get_erasure(erasure_id: UUID, runtime: Runtime) -> user.ErasureView:
     """Get the progress of an erasure
 
     No token is needed, because the account that could have one is gone; the id is known to its former owner only. The
-    erasure is complete when `done_at` is set.
+    erasure is complete when `waiting_for` is empty.
     """
     return await runtime.client(user.api).get(f"/erasures/{erasure_id}", into=user.ErasureView)

@@ -9,7 +9,7 @@ class ProductNotListed(Problem):
     The client removes it from what it shows; after adding a product, it tries again in a second.
     """
 
-    status, code, detail = 404, "product_not_found", "There is no such product."
+    status, code, detail = 404, "product_not_found", "There is no product with this id."
 
 
 class RebuildNotFound(Problem):
@@ -24,4 +24,4 @@ class OrderNotVisible(Problem):
     The client checks the id and the account that it is signed in with.
     """
 
-    status, code, detail = 404, "order_not_found", "There is no such order."
+    status, code, detail = 404, "order_not_found", "There is no order with this id."

@@ -100,5 +100,5 @@ class Rebuild(Row, table=True):
     orders: int = Field(default=0, sa_type=BigInteger)
     removed: int = Field(default=0, sa_type=BigInteger)
     started_at: datetime = Field(sa_type=Timestamptz)
-    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)

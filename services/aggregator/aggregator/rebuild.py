@@ -123,7 +123,7 @@ async def _delete_old(rebuild: Rebuild, work: UnitOfWork) -> None:
     rebuild.removed += len(removed)
     _proceed(rebuild, str(max(row[key] for row in removed)) if removed else None, following)
     if rebuild.stage == RebuildStage.DONE:
-        rebuild.done_at = work.now
+        rebuild.completed_at = work.now
 
 
 def _proceed(rebuild: Rebuild, cursor: str | None, following: RebuildStage) -> None:

@@ -61,7 +61,7 @@ def upgrade() -> None:
             orders bigint NOT NULL,
             removed bigint NOT NULL,
             started_at timestamptz NOT NULL,
-            done_at timestamptz,
+            completed_at timestamptz,
             due_at timestamptz
         );
         CREATE INDEX rebuilds_due_at ON rebuilds (due_at) WHERE due_at IS NOT NULL;

@@ -86,10 +86,10 @@ async def test_totals_follow_entries_and_entries_follow_the_newest_events(
 
 async def test_every_response_is_of_one_moment_while_orders_change(harness: Harness) -> None:
     ids = [new_id() for _ in range(40)]
-    moves = [OrderStatus.PLACED, OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED]
+    statuses = [OrderStatus.PLACED, OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED]
 
     async def sell() -> None:
-        for version, status in enumerate(moves, 1):
+        for version, status in enumerate(statuses, 1):
             for at in range(0, len(ids), 5):
                 await harness.aggregator.send(
                     *[order_state(ANNOUNCED[status], version, id, refunded_cents=version) for id in ids[at : at + 5]]

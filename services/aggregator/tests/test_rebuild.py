@@ -122,7 +122,7 @@ async def test_a_rebuild_repairs_lost_wrong_and_invented_rows(harness: Harness) 
     done = await rebuild(harness)
     assert await shown(harness) == owners.expected()
     assert (done["stage"], done["products"], done["orders"]) == ("done", 120, 130)
-    assert done["done_at"] is not None
+    assert done["completed_at"] is not None
     assert {it.generation for it in await harness.aggregator.rows(OrderReadModel)} == {2}
     assert {it.generation for it in await harness.aggregator.rows(ProductReadModel)} == {2}
     assert done["removed"] > 0
@@ -258,7 +258,7 @@ async def test_a_rebuild_killed_half_way_continues_where_it_was(consumer: Consum
         owners.meanwhile = None
         await consumer.database.execute("UPDATE rebuilds SET due_at = now()")  # its lease has ended
         second = await consumer.start()
-        while not (done := await consumer.rebuild())["done_at"]:  # noqa: ASYNC110  # another process does it
+        while not (done := await consumer.rebuild())["completed_at"]:  # noqa: ASYNC110  # another process does it
             await asyncio.sleep(0.05)
         second.terminate()
         assert await second.wait() == 0
