@@ -8,8 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from aggregator.openapi import document as openapi
-from tools import contracts, pages
+from tools import contracts, operations, pages, references
 from tools import system_map as chart
 from tools.asyncapi import document as asyncapi
 
@@ -34,7 +33,9 @@ def generated_files() -> dict[str, str]:
         "docs/map.md": pages.map_page(),
         "docs/messages.md": pages.messages_page(),
         "docs/asyncapi.json": json.dumps(asyncapi(), indent=2, ensure_ascii=False) + "\n",
-        "docs/openapi.json": json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n",
+        "docs/errors.md": references.errors_page(),
+        "docs/settings.md": references.settings_page(),
+        **references.openapi_documents(),
         **contracts.files(),
     }
 
@@ -43,15 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    if errors := contracts.contract_errors():
+    if errors := [*contracts.contract_errors(), *operations.differences()]:
         sys.exit("\n".join(errors))
     files = generated_files()
-    schemas = {path.relative_to(ROOT).as_posix() for path in (ROOT / contracts.FOLDER).glob("*.json")}
-    gone = schemas - files.keys()
+    folders = (ROOT / contracts.FOLDER, ROOT / references.FOLDER)
+    gone = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("*.json")} - files.keys()
     stale = {name for name, text in files.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text}
     if check and (stale or gone):
         sys.exit(f"out of date: {', '.join(sorted(stale | gone))}; run `make generated`")
     for name in stale:
+        (ROOT / name).parent.mkdir(exist_ok=True)
         (ROOT / name).write_text(files[name])
     for name in gone:
         (ROOT / name).unlink()

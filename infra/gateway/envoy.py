@@ -18,6 +18,8 @@ from gateway.exposed import ExposedService, Operation, exposed_services
 from gateway.filters import Json, RateLimits, extension, http_filter, operation_match
 
 EXPERIENCE, PUBLIC_PREFIX = "aggregator", "/api/v1/"
+ERROR_PAGE = "/docs/errors"  # where the `type` of a problem leads
+PUBLIC_DOCS = ("/docs/public", "/docs/assets/", ERROR_PAGE)
 TELEMETRY = "telemetry"
 STREAMS, MAX_STREAMS = "_streams", 5_000
 KEEP_ALIVE_SECONDS = 3  # less than uvicorn's 5: a POST on a connection that uvicorn is closing would fail
@@ -103,10 +105,12 @@ def bootstrap(admin: Json, listeners: list[Json], clusters: list[Json]) -> Json:
 def prefix_routes(listener: str, services: Sequence[ExposedService]) -> list[PrefixRoute]:
     """The services behind a listener."""
     if listener == "public":
-        return [PrefixRoute(it.name, PUBLIC_PREFIX, PUBLIC_PREFIX) for it in services if it.name == EXPERIENCE]
+        prefixes = (PUBLIC_PREFIX, *PUBLIC_DOCS)
+        return [PrefixRoute(it.name, prefix, prefix) for it in services if it.name == EXPERIENCE for prefix in prefixes]
     if listener == "hooks":
         return [PrefixRoute(it.name, f"/{it.name}{it.hooks}/", f"{it.hooks}/") for it in services if it.hooks]
-    return [PrefixRoute(it.name, f"/{it.name}/", "/") for it in services]
+    errors = [PrefixRoute(it.name, ERROR_PAGE, ERROR_PAGE) for it in services if it.name == EXPERIENCE]
+    return [*errors, *(PrefixRoute(it.name, f"/{it.name}/", "/") for it in services)]
 
 
 def public_rules(experience: Sequence[ExposedService]) -> list[Json]:
@@ -117,10 +121,11 @@ def public_rules(experience: Sequence[ExposedService]) -> list[Json]:
 
 def internal_rules(services: Sequence[ExposedService], service_key: str | None) -> list[Json]:
     """Lists the operations without a token; all others need a token, issued by the user service or by a service."""
-    health = [Operation("GET", "/livez"), Operation("GET", "/readyz")]
+    always = [Operation("GET", path) for path in ("/livez", "/readyz", "/docs(/.*)?")]
     free = [
-        {"match": operation_match(it, f"/{service.name}")} for service in services for it in [*service.open, *health]
+        {"match": operation_match(it, f"/{service.name}")} for service in services for it in [*service.open, *always]
     ]
+    free.append({"match": operation_match(Operation("GET", ERROR_PAGE))})
     by_user, by_service = {"provider_name": filters.USER}, {"provider_name": filters.SERVICE}
     either = {"requires_any": {"requirements": [by_user, by_service]}} if service_key else by_user
     return [*free, {"match": {"prefix": "/"}, "requires": either}]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aggregator.main import service
-from aggregator.models import Product
+from aggregator.models import ProductReadModel
 from chassis.database import new_id
 from chassis.testing import Launch, Launched
 from cli import app
@@ -55,4 +55,4 @@ async def test_the_read_models_are_rebuilt_and_counted(aggregator: Launched) -> 
     again = await asyncio.to_thread(lambda: CliRunner().invoke(app, ["rebuild", "--json"]))
     found = json.loads(again.stdout)
     assert (found["generation"], found["stage"], found["removed"]) == (3, "done", 1)
-    assert [row.name for row in await aggregator.rows(Product)] == ["Tea"]
+    assert [row.name for row in await aggregator.rows(ProductReadModel)] == ["Tea"]

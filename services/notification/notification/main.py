@@ -1,4 +1,4 @@
-"""Notification: writes to people what happened to their account and their orders, once for each cause."""
+"""Notification: sends people one mail for each thing that happens to their account or order."""
 
 from chassis.database import Schema
 from chassis.service import Service

@@ -24,7 +24,10 @@ text-align: left; vertical-align: top}} tr:target {{background: #fff3bf}}</style
 
 
 def add_docs(app: FastAPI, service: Service) -> None:
-    """`/docs/public`, `/docs/internal` or `/docs/hooks` with their `.json`, and `/docs/errors`."""
+    """`/docs/public`, `/docs/internal` or `/docs/hooks` with their `.json`, and `/docs/errors`.
+
+    The public document is also at `/openapi.json` below the public prefix.
+    """
     audiences = audiences_of(service)
     document_of = cache(partial(document, service))  # made at the first request: it costs a tenth of a second
     router = APIRouter(prefix="/docs", include_in_schema=False)
@@ -56,13 +59,19 @@ def add_docs(app: FastAPI, service: Service) -> None:
             swagger_favicon_url="assets/favicon.png",
         )
 
+    if service.public:
+
+        @app.get(f"{service.public}/openapi.json", include_in_schema=False)
+        async def get_public_document() -> JSONResponse:
+            return JSONResponse(document_of(Audience.PUBLIC))
+
     app.include_router(router)
     app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
 
 def problems() -> list[type[Problem]]:
-    """Every problem that is imported in this process, by code."""
-    return sorted({it.code: it for it in _below(Problem)}.values(), key=lambda problem: problem.code)
+    """Every problem that is imported in this process: one for each code and status, in this order."""
+    return list(dict(sorted({(it.code, it.status): it for it in _below(Problem)}.items())).values())
 
 
 def _below(kind: type[Problem]) -> Iterator[type[Problem]]:
