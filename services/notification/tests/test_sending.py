@@ -19,6 +19,7 @@ from ledger.waiting import until
 from notification import rendering, tasks
 from notification.main import service
 from notification.models import Mail, MailState, Preference
+from notification.tasks import send_mails
 
 from .conftest import NO_REPLY, FakeMailServer, address, command, mail_of, settings_for
 
@@ -29,7 +30,7 @@ async def finished_mail(notification: Launched, user_id: UUID) -> Mail:
     async def finished() -> bool:
         if (await mail_of(notification, user_id)).state != MailState.PENDING:
             return True
-        notification.instance.tasks.wake({"send_mails": None})
+        notification.instance.tasks.wake({send_mails: None})
         return False
 
     await until(finished)
@@ -125,7 +126,7 @@ async def test_the_delay_doubles_with_each_try(
             left = (mail.due_at - work.now).total_seconds()
         assert longest / 2 - 100 < left <= longest  # 100: what has passed since the try, at most
         await _make_due(notification, user_id)
-        notification.instance.tasks.wake({"send_mails": None})
+        notification.instance.tasks.wake({send_mails: None})
         await notification.settled()
     assert (await mail_of(notification, user_id)).state == MailState.SENT
 

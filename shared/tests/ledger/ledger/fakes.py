@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, OctKey
 
 from chassis.database import new_id
-from chassis.process.instance import Server
+from chassis.process.instance import UvicornServer
 from chassis.testing import ISSUER_KEY, SERVICE_KEY
 
 KEYS_PATH = "/.well-known/jwks.json"
@@ -107,7 +107,7 @@ class FakeUserService(FakeService):
 @asynccontextmanager
 async def serving(*services: FakeService) -> AsyncIterator[None]:
     """Within the block the fake services answer."""
-    servers = [Server(uvicorn.Config(it, log_config=None, lifespan="off")) for it in services]
+    servers = [UvicornServer(uvicorn.Config(it, log_config=None, lifespan="off")) for it in services]
     async with asyncio.TaskGroup() as group:
         for server, it in zip(servers, services, strict=True):
             group.create_task(server.serve(sockets=[it.socket]))
