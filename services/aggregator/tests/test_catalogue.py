@@ -89,7 +89,7 @@ async def test_a_product_shows_how_many_can_be_ordered_now(harness: Harness) -> 
 
     async def shown(on_hand: int, reserved: int) -> Any:
         stock = {"product_id": str(event.product_id), "on_hand": on_hand, "reserved": reserved}
-        harness.product.answers["GET", "/stock"] = (200, [stock])
+        harness.product.answers["GET", "/stock"] = (200, {"items": [stock], "next_cursor": None})
         return await harness.get(f"/products/{event.product_id}")
 
     first = await shown(5, 2)
@@ -137,7 +137,7 @@ async def test_without_its_cache_the_catalogue_is_only_slower(
         async with running_harness(launch, monkeypatch, valkey) as harness:
             event = changed()
             await harness.aggregator.send(event)
-            harness.product.answers["GET", "/stock"] = (200, [])
+            harness.product.answers["GET", "/stock"] = (200, {"items": [], "next_cursor": None})
             await harness.get("/products")
             asked = _counted_commands(harness, monkeypatch)
             assert valkey.process is not None

@@ -33,7 +33,7 @@ QUOTE = {
 }
 PASSWORD = {"password": "correct horse", "new_password": "battery staple"}
 RESET = {"secret": "from the mail", "new_password": "battery staple"}
-ERASURE = {"id": ID, "asked_at": "2026-01-01T00:00:00Z", "done_at": None, "reports": [], "waiting_for": ["order"]}
+ERASURE = {"id": ID, "requested_at": "2026-01-01T00:00:00Z", "completed_at": None, "reports": [], "waiting_for": ["order"]}
 RETURN = {"lines": [{"product_id": ID, "quantity": 1}]}
 REFUND = {"id": ID, **RETURN, "amount_cents": 450, "state": "announced", "reason": None}
 ORDER = view_of(order_state(OrderPlaced, 1, UUID(ID)))
@@ -204,7 +204,7 @@ BAD_TOKENS = {
 async def test_without_a_valid_token_only_open_operations_answer(harness: Harness, raw: str | None) -> None:
     event = changed()
     await harness.aggregator.send(event)
-    harness.product.answers["GET", "/stock"] = (200, [])
+    harness.product.answers["GET", "/stock"] = (200, {"items": [], "next_cursor": None})
     for owner, method, path, _, status, answer in DELEGATED:
         getattr(harness, owner).answers[method, path] = (status, answer)
     async with harness.aggregator.client(raw) as client:
