@@ -1,20 +1,15 @@
 """Aggregator: the public API of the shop, and the staff's view of a day. Experience layer: no commands, no events."""
 
 from datetime import date, datetime
-from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from chassis.calls import Api, Layer
-from contracts.order import OrderStatus, OrderView
-from contracts.product import Currency, ProductView
+from contracts.order import OrderReason, OrderStatus, OrderVersion, OrderView
+from contracts.product import Cents, Currency, ProductView
 
 api = Api("aggregator", Layer.EXPERIENCE)
-
-Version = Annotated[int, Field(description="Grows by one with each step of the order.", examples=[3])]
-Cents = Annotated[int, Field(description="An amount in the minor unit of the currency.", examples=[1999])]
-Reason = Annotated[str | None, Field(description="Why the order took a turn, if it did.", examples=["out_of_stock"])]
 
 
 class ProductDetail(ProductView):
@@ -27,9 +22,9 @@ class ProductDetail(ProductView):
 class OrderStep(BaseModel):
     """A change of an order: what it became, when and why."""
 
-    version: Version
+    version: OrderVersion
     status: OrderStatus = Field(description="The status from this step on.", examples=["confirmed"])
-    reason: Reason
+    reason: OrderReason | None
     changed_at: datetime
 
 
@@ -53,7 +48,7 @@ class DashboardEntry(BaseModel):
     """An order of the day, in the state of now."""
 
     order_id: UUID
-    version: Version
+    version: OrderVersion
     status: OrderStatus
     total_cents: Cents
     refunded_cents: Cents

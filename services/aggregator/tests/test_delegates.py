@@ -33,7 +33,13 @@ QUOTE = {
 }
 PASSWORD = {"password": "correct horse", "new_password": "battery staple"}
 RESET = {"secret": "from the mail", "new_password": "battery staple"}
-ERASURE = {"id": ID, "requested_at": "2026-01-01T00:00:00Z", "completed_at": None, "reports": [], "waiting_for": ["order"]}
+ERASURE = {
+    "id": ID,
+    "requested_at": "2026-01-01T00:00:00Z",
+    "completed_at": None,
+    "reports": [],
+    "waiting_for": ["order"],
+}
 RETURN = {"lines": [{"product_id": ID, "quantity": 1}]}
 REFUND = {"id": ID, **RETURN, "amount_cents": 450, "state": "announced", "reason": None}
 ORDER = view_of(order_state(OrderPlaced, 1, UUID(ID)))

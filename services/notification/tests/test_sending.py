@@ -341,6 +341,6 @@ async def test_old_mails_are_deleted(
         async with notification.instance.database.work() as work:
             for mail in await work.lock(Mail, user_id=[user_id]):
                 mail.requested_at = work.now - timedelta(days=91)
-    notification.instance.tasks.wake({"delete_old_mails": None})
+    notification.instance.tasks.wake({tasks.delete_old_mails: None})
     await notification.settled()
     assert {mail.user_id for mail in await notification.rows(Mail)} == {young}

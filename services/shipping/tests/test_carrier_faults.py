@@ -14,10 +14,10 @@ from contracts.shipping import (
     ShipmentLost,
     ShipmentRejected,
 )
+from ledger.fakes import FakeUserService
 from shipping import handlers
 from shipping.models import Shipment
 
-from .conftest import AddressServer
 from .steps import announced, at_the_carrier, check_parcels, create, send, wait_for_events
 
 FAULTS = ["unavailable", "breaks", "slow", "late"]
@@ -34,10 +34,10 @@ def short_poll_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("call", ["create", "cancel", "poll"])
 async def test_a_fault_at_each_call(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, call: str, fault: str
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, call: str, fault: str
 ) -> None:
     """The first try of the call fails in this way. The retry succeeds without webhooks, and nothing is done twice."""
-    order_id, address_id = new_id(), users.add(postcode="10117")
+    order_id, address_id = new_id(), users.add_address(postcode="10117")
     values = {"postcodes": {"10117": {"fault": fault}}, "dispatch_seconds": 1 if call == "poll" else 3600}
     if call == "create":
         await carrier.put("/settings", json=values)
@@ -54,20 +54,22 @@ async def test_a_fault_at_each_call(
 
 
 @pytest.mark.usefixtures("short_poll_intervals")
-async def test_polling_finds_lost_parcels(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
+async def test_polling_finds_lost_parcels(
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient
+) -> None:
     await carrier.put("/settings", json={"dispatch_seconds": 0, "deliver_seconds": 0})
-    await shipping.send(create(new_id(), users.add(postcode="99599")))
+    await shipping.send(create(new_id(), users.add_address(postcode="99599")))
     await wait_for_events(shipping, ShipmentDispatched, ShipmentLost)
     (shipment,) = await shipping.rows(Shipment)
     assert shipment.due_at is None
 
 
 async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient
 ) -> None:
     """The carrier is unavailable; when it is back, it gets every parcel once."""
     await carrier.put("/settings", json={"faults": {"unavailable": 1}})
-    orders, address_id = [new_id() for _ in range(30)], users.add()
+    orders, address_id = [new_id() for _ in range(30)], users.add_address()
     await shipping.send(*(create(id, address_id) for id in orders))
     breaker = await shipping.instance.runtime.resource(CircuitBreaker)._breakers.get_breaker("outside")
     assert breaker.context.state != "closed"
@@ -79,13 +81,13 @@ async def test_while_the_breaker_is_open_shipments_wait_and_then_go_through(
 
 
 @pytest.mark.usefixtures("webhooks", "short_poll_intervals")
-async def test_all_faults_at_once(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
+async def test_all_faults_at_once(shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient) -> None:
     """Every kind of fault, at all calls and webhooks, while a third of the orders is cancelled."""
     faults = {"unavailable": 0.15, "breaks": 0.15, "late": 0.1, "slow": 0.05, "lost": 0.3}
     mood = {**faults, "webhook_late": 0.3, "webhook_duplicate": 0.3}
     values = {"faults": mood, "dispatch_seconds": 0.5, "deliver_seconds": 0.3, "webhook_late_seconds": 2}
     await carrier.put("/settings", json=values)
-    orders, address_id = [new_id() for _ in range(60)], users.add()
+    orders, address_id = [new_id() for _ in range(60)], users.add_address()
     await shipping.broker.publish([shipping.envelope(create(id, address_id)) for id in orders])
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=id)) for id in orders[::3]])
     await send(shipping, transient="accepted dispatched")

@@ -7,11 +7,12 @@ from pydantic import ValidationError
 
 from chassis.testing import Launch, Launched
 from contracts.shipping import RatesView
+from ledger.fakes import FakeUserService
 from shipping.config import ShippingSettings
 from shipping.main import service
 from shipping.rates import RATES
 
-from .conftest import SECRET, AddressServer
+from .conftest import SECRET
 
 
 async def test_every_caller_may_read_the_rates(shipping: Launched) -> None:
@@ -47,7 +48,7 @@ def test_heavier_costs_more_everywhere() -> None:
 
 
 async def test_rates_come_from_the_environment(
-    launch: Launch, users: AddressServer, monkeypatch: pytest.MonkeyPatch
+    launch: Launch, users: FakeUserService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {"currency": "EUR", "countries": {"*": [{"up_to_grams": 1_000, "cents": 1}]}}
     monkeypatch.setenv("SHIPPING_RATES", json.dumps(values))

@@ -22,13 +22,13 @@ from contracts.shipping import (
     ShipmentRejected,
 )
 from contracts.user import AddressView
+from ledger.fakes import FakeUserService
 from shipping import handlers
 from shipping.carrier import CarrierParcel, request_status
 from shipping.config import ShippingSettings
 from shipping.models import Shipment, ShipmentState
 from simulators.server import Simulators
 
-from .conftest import AddressServer
 from .steps import accepted, announced, at_the_carrier, check_parcels, command, create, send, wait_for_events
 
 SEQUENCES = ["".join(commands) for length in (1, 2, 3) for commands in product("CX", repeat=length)]
@@ -84,11 +84,11 @@ SITUATIONS = {
 @pytest.mark.usefixtures("webhooks")
 @pytest.mark.parametrize("situation", SITUATIONS)
 async def test_commands_one_after_the_other(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, situation: str
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, situation: str
 ) -> None:
     answers, (dispatch, deliver, transient), address = SITUATIONS[situation]
     await carrier.put("/settings", json={"dispatch_seconds": dispatch, "deliver_seconds": deliver})
-    address_id = users.add(**address)
+    address_id = users.add_address(**address)
     orders = {new_id(): sequence for sequence in SEQUENCES}
     for step in range(3):
         commands = [command(it[step], id, address_id) for id, it in orders.items() if len(it) > step]
@@ -109,12 +109,12 @@ async def test_commands_one_after_the_other(
 @pytest.mark.usefixtures("webhooks")
 @pytest.mark.parametrize("situation", SITUATIONS)
 async def test_commands_all_at_once(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, situation: str
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, situation: str
 ) -> None:
     """The later commands come while it is unknown whether the carrier has the parcel."""
     _, (dispatch, deliver, transient), address = SITUATIONS[situation]
     await carrier.put("/settings", json={"dispatch_seconds": dispatch, "deliver_seconds": deliver})
-    address_id = users.add(**address)
+    address_id = users.add_address(**address)
     orders = {new_id(): sequence for sequence in SEQUENCES}
     commands = [command(letter, id, address_id) for id, sequence in orders.items() for letter in sequence]
     await send(shipping, *commands, transient=transient)
@@ -132,10 +132,12 @@ async def test_commands_all_at_once(
 
 
 @pytest.mark.usefixtures("webhooks")
-async def test_cancel_races_with_dispatch(shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient) -> None:
+async def test_cancel_races_with_dispatch(
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient
+) -> None:
     """The carrier decides which of the two comes first, and the answer is what the carrier did."""
     await carrier.put("/settings", json={"dispatch_seconds": 0.2})
-    orders, address_id = [new_id() for _ in range(60)], users.add()
+    orders, address_id = [new_id() for _ in range(60)], users.add_address()
     await shipping.broker.publish([shipping.envelope(create(id, address_id)) for id in orders])
     for order_id in orders:
         await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
@@ -149,10 +151,10 @@ async def test_cancel_races_with_dispatch(shipping: Launched, users: AddressServ
 
 
 async def test_a_cancel_waits_while_it_is_unknown_whether_the_carrier_has_the_parcel(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient
 ) -> None:
     order_id = new_id()
-    await shipping.broker.publish([shipping.envelope(create(order_id, users.add(postcode="99504")))])
+    await shipping.broker.publish([shipping.envelope(create(order_id, users.add_address(postcode="99504")))])
     await accepted(carrier, order_id)
     await shipping.broker.publish([shipping.envelope(CancelShipment(order_id=order_id))])
     (waiting,) = await shipping.rows(Shipment)
@@ -166,11 +168,11 @@ async def test_a_cancel_waits_while_it_is_unknown_whether_the_carrier_has_the_pa
 
 @pytest.mark.usefixtures("webhooks")
 async def test_kill_9_of_the_carrier_sends_nothing_twice(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, outside: Simulators
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, outside: Simulators
 ) -> None:
     """The kill also deletes its settings: parcels leave after the 3600 s below, and the carrier sends no webhooks."""
     outside.settings = {"DISPATCH_SECONDS": "3600"}
-    orders, address_id = [new_id() for _ in range(60)], users.add()
+    orders, address_id = [new_id() for _ in range(60)], users.add_address()
     for letter in "CX":
         chosen = orders if letter == "C" else orders[::2]
         sending = asyncio.create_task(send(shipping, *(command(letter, id, address_id) for id in chosen)))
@@ -185,21 +187,21 @@ async def test_kill_9_of_the_carrier_sends_nothing_twice(
 
 
 async def test_polling_replaces_missing_webhooks(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
     await carrier.put("/settings", json={"dispatch_seconds": 0.2, "deliver_seconds": 0.5})
-    await shipping.send(create(new_id(), users.add()))
+    await shipping.send(create(new_id(), users.add_address()))
     await wait_for_events(shipping, ShipmentDispatched, ShipmentDelivered)
     (shipment,) = await shipping.rows(Shipment)
     assert shipment.due_at is None
 
 
 async def test_a_parcel_that_the_carrier_cancels_itself_is_rejected(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.1)
-    await send(shipping, create(new_id(), users.add()))
+    await send(shipping, create(new_id(), users.add_address()))
     (shipment,) = await shipping.rows(Shipment)
     await carrier.post(f"/shipments/{shipment.carrier_id}/cancel")
     await wait_for_events(shipping, ShipmentRejected)
@@ -208,10 +210,10 @@ async def test_a_parcel_that_the_carrier_cancels_itself_is_rejected(
 
 
 async def test_a_parcel_is_polled_again_and_again(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "FIRST_POLL_SECONDS", 0.05)
-    await shipping.send(create(new_id(), users.add()))
+    await shipping.send(create(new_id(), users.add_address()))
     async with asyncio.timeout(20):
         while (await shipping.rows(Shipment))[0].tries < 4:  # noqa: ASYNC110  # the service polls, not the test
             await asyncio.sleep(0.05)
@@ -231,10 +233,10 @@ def test_a_parcel_is_polled_less_and_less_often() -> None:
 
 
 async def test_an_address_is_read_and_never_stored_or_sent_on(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient
 ) -> None:
     await carrier.put("/settings", json={"dispatch_seconds": 0, "deliver_seconds": 0})
-    await shipping.send(create(new_id(), users.add()))
+    await shipping.send(create(new_id(), users.add_address()))
     async with shipping.instance.database.work() as work:
         rows = await work.read("SELECT to_jsonb(s)::text AS it FROM shipments s")
         rows += await work.read("SELECT convert_from(body, 'UTF8') AS it FROM outbox_history")
@@ -248,21 +250,21 @@ async def test_a_shipment_to_a_deleted_address_is_rejected(shipping: Launched) -
 
 
 async def test_deleting_the_address_of_a_sent_parcel_changes_nothing(
-    shipping: Launched, users: AddressServer, carrier: httpx.AsyncClient
+    shipping: Launched, users: FakeUserService, carrier: httpx.AsyncClient
 ) -> None:
     """The carrier took the parcel, its answer was lost, and then the address was deleted."""
-    order_id, address_id = new_id(), users.add(postcode="99504")
+    order_id, address_id = new_id(), users.add_address(postcode="99504")
     await shipping.broker.publish([shipping.envelope(create(order_id, address_id))])
     await accepted(carrier, order_id)
-    del users.addresses[address_id]
+    del users.answers["GET", f"/addresses/{address_id}"]
     await send(shipping)
     (shipment,) = await shipping.rows(Shipment)
     assert (shipment.state, await shipping.sent()) == ("accepted", [])
 
 
-async def test_a_shipment_waits_for_the_user_service(shipping: Launched, users: AddressServer) -> None:
+async def test_a_shipment_waits_for_the_user_service(shipping: Launched, users: FakeUserService) -> None:
     users.unavailable = True
-    await shipping.send(create(new_id(), users.add()))
+    await shipping.send(create(new_id(), users.add_address()))
     (shipment,) = await shipping.rows(Shipment)
     assert shipment.state == "creating"
     users.unavailable = False
@@ -287,25 +289,22 @@ async def test_a_shipment_waits_for_the_user_service(shipping: Launched, users: 
     ],
 )
 async def test_only_a_clear_answer_is_a_fact(status: int, text: str, outcome: str | None) -> None:
-    class AnyUser:
-        async def get(self, path: str, into: type[AddressView]) -> AddressView:
-            return into(id=new_id(), name="", street="", postcode="", city="", country="DE")
+    async def any_address(*_: Any, **__: Any) -> AddressView:
+        return AddressView(id=new_id(), name="", street="", postcode="", city="", country="DE")
 
     shipment = Shipment.new(order_id=new_id(), address_id=new_id(), lines=[], state=ShipmentState.CREATING)
     settings = ShippingSettings.of(
         "shipping", database_url="", service_key="", carrier_webhook_secret="c2VjcmV0", carrier_url="http://carrier"
     )
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(status, text=text))) as http:
-        runtime = SimpleNamespace(
-            http=http, settings=settings, client=lambda *_, **__: AnyUser(), hold=lambda kind: kind(settings)
-        )
-        found = await request_status(shipment, cast(Runtime, runtime))
+        runtime = SimpleNamespace(http=http, settings=settings, call=any_address, resource=lambda kind: kind(settings))
+        found = await request_status(shipment, cast(Runtime[ShippingSettings], runtime))
     assert (found and found.status) == outcome
 
 
-async def test_staff_see_a_shipment_and_the_counts(shipping: Launched, users: AddressServer) -> None:
+async def test_staff_see_a_shipment_and_the_counts(shipping: Launched, users: FakeUserService) -> None:
     order_id = new_id()
-    await send(shipping, create(order_id, users.add()), CancelShipment(order_id=new_id()))
+    await send(shipping, create(order_id, users.add_address()), CancelShipment(order_id=new_id()))
     async with shipping.as_staff() as client:
         seen = (await client.get(f"/shipments/{order_id}")).json()
         unknown = await client.get(f"/shipments/{new_id()}")

@@ -15,10 +15,11 @@ from chassis.database import new_id
 from chassis.message import Message
 from chassis.testing import Launched
 from contracts.shipping import CancelShipment, ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentLost
+from ledger.fakes import FakeUserService
 from shipping import handlers
 from shipping.models import Shipment
 
-from .conftest import SECRET, AddressServer
+from .conftest import SECRET
 from .steps import accepted, create, send, wait_for_events
 
 
@@ -62,7 +63,7 @@ async def post_webhook(shipping: Launched, request: dict[str, Any]) -> httpx.Res
 @pytest.mark.parametrize("postcode", ["10115", "99504"], ids=["accepted", "creating"])
 async def test_webhooks_in_any_order(
     shipping: Launched,
-    users: AddressServer,
+    users: FakeUserService,
     carrier: httpx.AsyncClient,
     statuses: str,
     expected: list[type[Message]],
@@ -70,7 +71,7 @@ async def test_webhooks_in_any_order(
 ) -> None:
     """Also webhooks that come before the answer to our own call, which then changes nothing."""
     order_id = new_id()
-    await shipping.broker.publish([shipping.envelope(create(order_id, users.add(postcode=postcode)))])
+    await shipping.broker.publish([shipping.envelope(create(order_id, users.add_address(postcode=postcode)))])
     await accepted(carrier, order_id)
     if postcode == "10115":
         await shipping.settled()
@@ -83,9 +84,9 @@ async def test_webhooks_in_any_order(
     assert shipment.state == (end[expected[-1]] if expected else "accepted")
 
 
-async def test_the_same_webhook_many_times_at_once(shipping: Launched, users: AddressServer) -> None:
+async def test_the_same_webhook_many_times_at_once(shipping: Launched, users: FakeUserService) -> None:
     order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
+    await shipping.send(create(order_id, users.add_address()))
     answers = [
         post_webhook(shipping, signed(webhook_body(status, order_id))) for status in ("delivered", "dispatched") * 10
     ]
@@ -104,10 +105,10 @@ CONTRADICTIONS = [
 
 @pytest.mark.parametrize(("first", "then", "logged"), CONTRADICTIONS)
 async def test_a_webhook_that_contradicts_the_end_is_logged(
-    shipping: Launched, users: AddressServer, caplog: pytest.LogCaptureFixture, first: str, then: str, logged: bool
+    shipping: Launched, users: FakeUserService, caplog: pytest.LogCaptureFixture, first: str, then: str, logged: bool
 ) -> None:
     order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
+    await shipping.send(create(order_id, users.add_address()))
     for status in (first, then):
         await post_webhook(shipping, signed(webhook_body(status, order_id)))
     assert ("contradicts the end" in caplog.text) == logged
@@ -115,19 +116,19 @@ async def test_a_webhook_that_contradicts_the_end_is_logged(
 
 @pytest.mark.parametrize("end", ["delivered", "lost"])
 async def test_a_carrier_that_sends_a_stopped_parcel_is_logged(
-    shipping: Launched, users: AddressServer, caplog: pytest.LogCaptureFixture, end: str
+    shipping: Launched, users: FakeUserService, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
     order_id = new_id()
-    await send(shipping, create(order_id, users.add()))
+    await send(shipping, create(order_id, users.add_address()))
     await send(shipping, CancelShipment(order_id=order_id))
     await post_webhook(shipping, signed(webhook_body(end, order_id)))
     assert "contradicts the end" in caplog.text
     await wait_for_events(shipping, ShipmentCancelled)
 
 
-async def test_delivered_and_lost_at_once_have_one_end(shipping: Launched, users: AddressServer) -> None:
+async def test_delivered_and_lost_at_once_have_one_end(shipping: Launched, users: FakeUserService) -> None:
     order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
+    await shipping.send(create(order_id, users.add_address()))
     answers = [post_webhook(shipping, signed(webhook_body(status, order_id))) for status in ("delivered", "lost") * 10]
     assert {answer.status_code for answer in await asyncio.gather(*answers)} == {204}
     await shipping.settled()
@@ -138,10 +139,10 @@ async def test_delivered_and_lost_at_once_have_one_end(shipping: Launched, users
     assert shipment.due_at is None
 
 
-async def test_reports_of_the_carrier_are_stored_and_shown(shipping: Launched, users: AddressServer) -> None:
+async def test_reports_of_the_carrier_are_stored_and_shown(shipping: Launched, users: FakeUserService) -> None:
     """Each report once, in the order of arrival; also unknown statuses, and reports after the end."""
     order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
+    await shipping.send(create(order_id, users.add_address()))
     at = "2026-03-01T10:00:00Z"
     reports: list[dict[str, Any]] = [
         {**webhook_body("dispatched", order_id), "occurred_at": at, "place": "Leipzig"},
@@ -169,11 +170,11 @@ async def test_reports_of_the_carrier_are_stored_and_shown(shipping: Launched, u
 
 
 async def test_the_number_of_stored_reports_is_limited(
-    shipping: Launched, users: AddressServer, monkeypatch: pytest.MonkeyPatch
+    shipping: Launched, users: FakeUserService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "MAX_UPDATES", 10)
     order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
+    await shipping.send(create(order_id, users.add_address()))
     for number in range(15):
         await post_webhook(shipping, signed({**webhook_body("in_transit", order_id), "place": f"Place {number}"}))
     await post_webhook(shipping, signed(webhook_body("lost", order_id)))
@@ -192,14 +193,14 @@ async def test_the_number_of_stored_reports_is_limited(
 @pytest.mark.parametrize("state", ["creating", "cancelling"])
 async def test_a_webhook_answers_a_pending_cancel(
     shipping: Launched,
-    users: AddressServer,
+    users: FakeUserService,
     carrier: httpx.AsyncClient,
     state: str,
     status: str,
     expected: list[type[Message]],
 ) -> None:
     """The parcel left before the carrier got the cancel, or before the answer to our create call came."""
-    order_id, address_id = new_id(), users.add(postcode="99504" if state == "creating" else "10115")
+    order_id, address_id = new_id(), users.add_address(postcode="99504" if state == "creating" else "10115")
     await shipping.broker.publish([shipping.envelope(create(order_id, address_id))])
     await accepted(carrier, order_id)
     if state == "cancelling":
@@ -212,9 +213,9 @@ async def test_a_webhook_answers_a_pending_cancel(
     await wait_for_events(shipping, *expected)
 
 
-async def test_a_stopped_parcel_does_not_leave(shipping: Launched, users: AddressServer) -> None:
+async def test_a_stopped_parcel_does_not_leave(shipping: Launched, users: FakeUserService) -> None:
     order_id = new_id()
-    await send(shipping, create(order_id, users.add()))
+    await send(shipping, create(order_id, users.add_address()))
     await send(shipping, CancelShipment(order_id=order_id))
     assert (await post_webhook(shipping, signed(webhook_body("dispatched", order_id)))).status_code == 204
     await shipping.settled()
@@ -242,10 +243,10 @@ UNREADABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("how", [*REFUSED, *UNREADABLE])
 async def test_an_unsigned_or_invalid_webhook_changes_nothing(
-    shipping: Launched, users: AddressServer, how: str
+    shipping: Launched, users: FakeUserService, how: str
 ) -> None:
     order_id = new_id()
-    await shipping.send(create(order_id, users.add()))
+    await shipping.send(create(order_id, users.add_address()))
     request = signed(webhook_body("dispatched", order_id))
     {**REFUSED, **UNREADABLE}[how](request)
     answer = await post_webhook(shipping, request)
@@ -260,9 +261,9 @@ async def test_a_webhook_about_an_unknown_shipment_is_accepted_and_ignored(shipp
     assert await shipping.rows(Shipment) == []
 
 
-async def test_events_stay_in_the_trace_of_their_command(shipping: Launched, users: AddressServer) -> None:
+async def test_events_stay_in_the_trace_of_their_command(shipping: Launched, users: FakeUserService) -> None:
     order_id = new_id()
-    requested = shipping.envelope(create(order_id, users.add()))
+    requested = shipping.envelope(create(order_id, users.add_address()))
     await shipping.send(requested)
     await post_webhook(shipping, signed(webhook_body("dispatched", order_id)))
     await shipping.settled()

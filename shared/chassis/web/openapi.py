@@ -119,8 +119,7 @@ def _complete(operation: dict[str, Any], route: RouteContext, shared: dict[str, 
     """
     summary, _, description = (operation.pop("description", None) or "").partition("\n\n")
     operation["summary"] = " ".join(summary.split()).removesuffix(".") or operation["summary"]
-    if description.strip():
-        operation["description"] = description.strip()
+    operation["description"] = description.strip() or operation["summary"] + "."
     operation["security"] = operation.get("security", [])
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):

@@ -78,7 +78,7 @@ class FakeService:
 
 
 class FakeUserService(FakeService):
-    """The user service: keys of access tokens for everyone, contacts and secrets of password resets for services."""
+    """The user service: keys of access tokens for everyone; contacts, addresses and reset secrets for services."""
 
     def __init__(self, caller: str) -> None:
         super().__init__()
@@ -92,8 +92,15 @@ class FakeUserService(FakeService):
         self.answers["GET", f"/accounts/{id}/contact"] = (200, {"email": email or f"{id}@example.org", "name": name})
         return id
 
+    def add_address(self, country: str = "DE", postcode: str = "10115") -> UUID:
+        id = new_id()
+        address = {"name": "Ada Lovelace", "street": "St James's Square 12", "postcode": postcode, "city": "London"}
+        self.answers["GET", f"/addresses/{id}"] = (200, {"id": str(id), **address, "country": country})
+        return id
+
     async def answer(self, request: ReceivedRequest) -> Reply:
-        kind = {"contact": "account", "secret": "password_reset"}.get(request.path.rpartition("/")[2])
+        kinds = {"contact": "account", "secret": "password_reset", "addresses": "address"}
+        kind = next((kinds[part] for part in request.path.split("/") if part in kinds), None)
         if kind is None:
             return await super().answer(request)
         if self.unavailable:
