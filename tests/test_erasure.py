@@ -11,15 +11,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from loadtests.shop import Customer, Open, Shop
+from loadtests.shop import Customer, Shop
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(240)]
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def shop(open_shop: Open) -> Shop:
-    return open_shop()
 
 
 async def test_nothing_personal_is_left_of_who_is_erased(shop: Shop) -> None:
