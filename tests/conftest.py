@@ -1,7 +1,7 @@
-"""The whole shop as `run` starts it, and servers that the tests of an xdist group share and that end with the group."""
+"""The whole shop as `run` starts it: one for all tests that can share it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import loadtests.shop
 from collector import Collector
 from loadtests.audit import at_rest, so_far
 from loadtests.shop import Open, Shop
+from servers import GroupServers, group_of
 
 # The groups that take longest start first, and within one the tests that kill something run last.
 FIRST, LAST = ["shop", "pulsar", "kafka"], ["test_plans", "test_faults"]
@@ -26,48 +27,12 @@ SHARED = QUICK | {
 }
 
 
-def group_of(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("xdist_group")
-    return str(mark.args[0]) if mark else ""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> tuple[int, int]:
         group, module = group_of(item), item.path.stem
         return FIRST.index(group) if group in FIRST else len(FIRST), LAST.index(module) + 1 if module in LAST else 0
 
     items.sort(key=rank)  # stable
-
-
-class GroupServers:
-    """Servers that run from the first test of an xdist group that asks for them to the last test of the group."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._running: dict[str, Any] = {}
-
-    def get(self, name: str, start: Callable[[], AbstractContextManager[Any]]) -> Any:
-        if name not in self._running:
-            self._running[name] = self._stack.enter_context(start())
-        return self._running[name]
-
-    def stop(self) -> None:
-        self._running.clear()
-        self._stack.close()
-
-
-_servers = GroupServers()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    if nextitem is None or group_of(nextitem) != group_of(item):
-        _servers.stop()
-
-
-@pytest.fixture(scope="session")
-def group_servers() -> GroupServers:
-    return _servers
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 
 from chassis import logs, tracing
-from chassis.backoff import Backoff
+from chassis.backoff import Backoff, wait
 from chassis.config import Settings
 from chassis.consumer import Consumer
 from chassis.database import Database
@@ -45,10 +45,29 @@ def _trusted() -> ssl.SSLContext:
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process has its own."""
+    """uvicorn without its signal handlers, which the process has, and without its pauses of a tenth of a second."""
+
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
 
     def capture_signals(self) -> Any:
         return nullcontext()
+
+    async def main_loop(self) -> None:
+        while not (self._stop.is_set() or self.should_exit):
+            await self.on_tick(0)  # writes the header `date` anew
+            await wait(1, self._stop)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.tasks:
+            return await super().shutdown(sockets)
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):  # none has a request under way
+            connection.shutdown()
 
 
 class Instance:
@@ -99,7 +118,7 @@ class Instance:
         listener = socket.create_server((settings.host, settings.port))
         try:
             async with asyncio.TaskGroup() as parts:
-                serving = parts.create_task(self._serve(Server(_uvicorn(app)), listener))
+                serving = parts.create_task(Server(_uvicorn(app), self.stop).serve(sockets=[listener]))
                 if role in ("all", "migrate"):
                     await self._migrate()
                 if role != "migrate":
@@ -135,12 +154,6 @@ class Instance:
         if relaying is not None:
             await asyncio.wait([relaying], timeout=1)
             relaying.cancel()
-
-    async def _serve(self, server: Server, listener: socket.socket) -> None:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await self.stop.wait()
-        server.should_exit = True
-        await serving
 
     async def _prepare(self) -> None:
         """Topics that are not as the contracts want them end the process; a broker that is away is waited for."""

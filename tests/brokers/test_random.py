@@ -25,7 +25,6 @@ from brokers.member import Member, count_of, handled_by, in_order, overlaps
 from brokers.stream import KEYS, dealt, envelopes, put_all
 from brokers.subject import ABLE, MEMBERS, Subject
 from chassis.messaging.broker import Start, Subscription
-from chassis.messaging.kafka import group
 from chassis.messaging.message import Envelope
 from ledger.between import Between, BetweenSubscription
 from ledger.waiting import until
@@ -173,9 +172,8 @@ class Group(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("thoroughly", [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_nothing_is_lost_or_out_of_order_and_only_what_was_not_acknowledged_comes_twice_whatever_happens(
-    broker: Subject, monkeypatch: pytest.MonkeyPatch, thoroughly: bool
+    broker: Subject, thoroughly: bool
 ) -> None:
-    monkeypatch.setattr(group, "HEARTBEAT_SECONDS", 1)  # how soon members hear that another has come
     examples = (12 if broker.name == "memory" else 8) * (4 if thoroughly else 1)
     seen = Counter[str]()
     how = settings(
