@@ -67,10 +67,15 @@ class Shop:
         """The internal listener, with the rights of a service."""
         return httpx.AsyncClient(base_url=self.url("internal"), headers=self.service, timeout=15)
 
+    @property
+    def superuser_url(self) -> str:
+        password = (self.state / "postgres" / "superuser").read_text()
+        return f"postgresql://postgres:{password}@{self.url('postgres')}/postgres"
+
     @asynccontextmanager
     async def database(self, service: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-        password = self.told["secrets"]["database"][service]
-        connection = await asyncpg.connect(f"postgresql://{service}:{password}@{self.url('postgres')}/{service}")
+        """As the superuser, so that PostgreSQL knows from each other what the service asks and what is asked here."""
+        connection = await asyncpg.connect(self.superuser_url.removesuffix("postgres") + service)
         try:
             yield connection
         finally:

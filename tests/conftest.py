@@ -1,9 +1,11 @@
 """The whole shop as `run` starts it: one for all tests that can share it."""
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -46,8 +48,23 @@ def collector(group_servers: GroupServers) -> Collector:
 def kafka_shop(group_servers: GroupServers, collector: Collector) -> Shop:
     """The shop on Kafka that all tests of the group `shop` share. Each test leaves it at rest."""
     variables = SHARED | {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    shared: Shop = group_servers.get("shop", lambda: loadtests.shop.open_shop(variables))
+
+    @contextmanager
+    def started() -> Iterator[Shop]:
+        with loadtests.shop.open_shop(variables) as running:
+            asyncio.run(forget_statements(running))
+            yield running
+
+    shared: Shop = group_servers.get("shop", started)
     return shared
+
+
+async def forget_statements(shop: Shop) -> None:
+    """What the migrations asked is none of what the services ask (`tests/test_plans.py`)."""
+    server = await asyncpg.connect(shop.superuser_url)
+    await server.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    await server.execute("SELECT pg_stat_statements_reset()")
+    await server.close()
 
 
 @pytest.fixture(scope="module")

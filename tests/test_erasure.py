@@ -5,7 +5,6 @@ import contextlib
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -103,12 +102,10 @@ def _shows(table: str) -> str:
 
 async def _sweep(shop: Shop) -> None:
     """What was deleted leaves the files as well when the tables are written anew."""
-    password = next(shop.state.glob("postgres/superuser")).read_text()
     for service in shop.services:
-        server = await asyncpg.connect(f"postgresql://postgres:{password}@{shop.url('postgres')}/{service}")
-        await server.execute("VACUUM FULL")
-        await server.execute("CHECKPOINT")
-        await server.close()
+        async with shop.database(service) as connection:
+            await connection.execute("VACUUM FULL")
+            await connection.execute("CHECKPOINT")
 
 
 def _files_with(shop: Shop, mark: str) -> list[str]:
