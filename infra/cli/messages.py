@@ -1,8 +1,11 @@
 """`messages`: what the services say to each other, as it happens, or all that was said about one order."""
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import import_module
@@ -37,12 +40,18 @@ def tail(
 ) -> None:
     """Show messages as they are published, until Ctrl-C."""
     wanted = {"key": key, "type": type_ and _wire_type(type_)}
-    services = Services(service)
-    try:
-        for message in _published(services, {name: it for name, it in wanted.items() if it is not None}):
+    services, stop = Services(service), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        """Python drops a KeyboardInterrupt that is raised while it collects garbage, so the event has to be set too."""
+        stop.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    with suppress(KeyboardInterrupt):
+        for message in _published(services, {name: it for name, it in wanted.items() if it is not None}, stop):
             typer.echo(json.dumps(message) if as_json else _line(message))
-    except KeyboardInterrupt:
-        services.complain()
+    services.complain()
 
 
 @app.command()
@@ -60,12 +69,12 @@ def trace(order_id: UUID, as_json: Json = False) -> None:
     services.complain(_broker_trouble(services) if waits else None)
 
 
-def _published(services: Services, wanted: dict[str, str]) -> Iterator[Any]:
+def _published(services: Services, wanted: dict[str, str], stop: threading.Event) -> Iterator[Any]:
     """What the services publish from now on; says on the way who is away, once, and who is back."""
     after: dict[str, str | None] = dict.fromkeys(services.names)
     troubles: dict[str, str] = {}
     look_at, watching = 0.0, False
-    while True:
+    while not stop.is_set():
         asked = {name: wanted | ({"after": it} if it else {}) for name, it in after.items()}
         answers = services.ask_each("GET", "messages/published", {name: {"params": it} for name, it in asked.items()})
         after |= {name: it["next_after"] for name, it in answers.items()}
@@ -81,7 +90,7 @@ def _published(services: Services, wanted: dict[str, str]) -> Iterator[Any]:
             broker = _broker_trouble(services)
         _say(troubles, services.missing | ({"the broker": broker} if broker else {}))
         if not messages:
-            time.sleep(LOOK_SECONDS)
+            stop.wait(LOOK_SECONDS)
 
 
 def _say(before: dict[str, str], now: dict[str, str]) -> None:
