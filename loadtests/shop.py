@@ -68,10 +68,15 @@ class Shop:
         """The internal listener, with the rights of a service."""
         return httpx.AsyncClient(base_url=self.url("internal"), headers=self.service_headers, timeout=15)
 
+    @property
+    def superuser_url(self) -> str:
+        password = (self.state_folder / "postgres" / "superuser").read_text()
+        return f"postgresql://postgres:{password}@{self.url('postgres')}/postgres"
+
     @asynccontextmanager
     async def database(self, service: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-        password = self.running["secrets"]["database"][service]
-        connection = await asyncpg.connect(f"postgresql://{service}:{password}@{self.url('postgres')}/{service}")
+        """As the superuser, so that PostgreSQL tells apart the statements of the service and those of the caller."""
+        connection = await asyncpg.connect(self.superuser_url.removesuffix("postgres") + service)
         try:
             yield connection
         finally:

@@ -1,29 +1,34 @@
 """`make bench` in small: its table with harsh faults, and that it ends red when a piece is missing."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from loadtests import bench
+from loadtests.audit import audit_shop, initial_stock_and_orders
 from loadtests.floor import Floor, FloorFailed, FloorServers, measure
 from loadtests.meter import Meter
+from loadtests.report import Report
 from loadtests.shop import Shop
-from local.kafka import Kafka
 from local.postgres import Postgres
 from local.pulsar import Pulsar
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
+in_a_shop_of_its_own = pytest.mark.xdist_group("bench")
 PRINTED = [
     "CPU-ms/order", "cart, not counted", "memory MB", "completed orders/s", "accepted, p50", "confirmed, p50",
-    "CPU-ms per order", "audit", "postgres", "kafka", "envoy", "simulators", "supervisor",
-    "aggregator", "order", "payment", "product", "shipping", "user",
+    "CPU-ms per order", "audit", "postgres", "pulsar", "envoy", "simulators", "supervisor",
+    "aggregator", "notification", "order", "payment", "product", "shipping", "user",
 ]  # fmt: skip
 PARENT = """
 import subprocess, sys, time
@@ -32,13 +37,20 @@ subprocess.run([sys.executable, "-c", burn])
 print(flush=True)
 time.sleep(60)
 """
+# A cruel world is slower than services wait, which is long otherwise.
+IMPATIENT = {
+    "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "2",
+    "SHIPPING_CARRIER_TIMEOUT_SECONDS": "2",
+    "SLOW_SECONDS": "3",
+    "WEBHOOK_LATE_SECONDS": "1",
+}
 TAKE_ONE = "UPDATE stock SET on_hand = on_hand - 1 WHERE product_id IN (SELECT product_id FROM stock LIMIT 1)"
 
 
 def start_bench(folder: Path, faults: str, *more: str) -> "subprocess.Popen[bytes]":
     options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--faults", faults, "--folder", str(folder)]
     command = [sys.executable, "-m", "loadtests.bench", *options, *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | IMPATIENT)
 
 
 @pytest.fixture(scope="module")
@@ -48,30 +60,56 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-async def test_orders_are_in_balance_with_harsh_faults(folder: Path) -> None:
-    bench = start_bench(folder, "harsh")
-    said = await end(bench)
-    assert bench.returncode == 0, said
+@in_a_shop_of_its_own
+async def test_orders_on_pulsar_are_in_balance_with_harsh_faults(folder: Path) -> None:
+    started = start_bench(folder, "harsh", "--broker", "pulsar")
+    said = await end(started)
+    assert started.returncode == 0, said
     assert [word for word in PRINTED if word not in said] == []
 
 
+@pytest.mark.xdist_group("shop")
+@pytest.mark.usefixtures("left_at_rest")
+async def test_a_piece_that_is_missing_in_the_stock_turns_the_audit_red(shop: Shop) -> None:
+    before, orders = await initial_stock_and_orders(shop)
+    await audit_shop(shop, orders, before)
+    async with shop.database("product") as product:
+        await product.execute(TAKE_ONE)
+        with pytest.raises(AssertionError):
+            await audit_shop(shop, orders, before)
+        await product.execute(TAKE_ONE.replace("on_hand - 1", "on_hand + 1"))
+
+
+def test_an_audit_that_is_red_ends_the_bench_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find(*_: object) -> Report:
+        raise AssertionError("a piece is missing")
+
+    monkeypatch.setattr(bench, "open_shop", lambda *_: nullcontext())
+    monkeypatch.setattr(bench, "bench", find)
+    ended = CliRunner().invoke(bench.app)
+    assert (ended.exit_code, ended.output) == (1, "not in balance: a piece is missing\n")
+
+
+@pytest.mark.long
+@in_a_shop_of_its_own
 async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) -> None:
-    bench = start_bench(folder, "none")
-    shop = Shop(folder, bench)
+    started = start_bench(folder, "none")
+    shop = Shop(folder, started)
     await until_more_orders(shop)
     async with shop.database("product") as product:
         await product.execute(TAKE_ONE)
-    said = await end(bench)
-    assert bench.returncode == 1, said
+    said = await end(started)
+    assert started.returncode == 1, said
     assert "not in balance" in said
 
 
 @pytest.mark.long
+@in_a_shop_of_its_own
 @pytest.mark.parametrize("broker", ["kafka", "pulsar"])
 async def test_kill_9_of_the_broker_in_the_middle_loses_no_order(folder: Path, broker: str) -> None:
-    bench = start_bench(folder, "none", "--broker", broker, "--kill-broker")
-    said = await end(bench)
-    assert bench.returncode == 0, said
+    started = start_bench(folder, "none", "--broker", broker, "--kill-broker")
+    said = await end(started)
+    assert started.returncode == 0, said
     assert "20 accepted" in said
     assert "in balance" in said
 
@@ -101,28 +139,21 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Kafka]:
-    with Kafka.temporary() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def pulsar() -> Iterator[Pulsar]:
-    with Pulsar.temporary() as server:
-        yield server
-
-
-@pytest.mark.parametrize("broker", ["kafka", "pulsar"])
-async def test_the_floor_brings_every_order_to_its_end_once(
-    postgres: Postgres, broker: str, request: pytest.FixtureRequest
-) -> None:
-    found = await measure(servers(postgres, request.getfixturevalue(broker)), orders=50, at_once=8, warm_up=10)
+@pytest.mark.parametrize(
+    "broker",
+    [
+        pytest.param("kafka", marks=pytest.mark.xdist_group("kafka")),
+        pytest.param("pulsar", marks=[pytest.mark.xdist_group("pulsar"), pytest.mark.long]),
+    ],
+)
+async def test_the_floor_brings_every_order_to_its_end_once(postgres: Postgres, servers: Servers, broker: str) -> None:
+    found = await measure(with_broker(postgres, servers, broker), orders=50, at_once=8, warm_up=10)
     assert found.orders == 50
     assert set(found.seconds) == {"postgres", broker, "order", "product", "payment", "shipping", "aggregator"}
 
 
-async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: Kafka) -> None:
+@pytest.mark.xdist_group("kafka")
+async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, servers: Servers) -> None:
     async def take_one() -> None:
         while True:
             await asyncio.sleep(0.05)
@@ -135,11 +166,12 @@ async def test_a_floor_that_loses_a_piece_is_refused(postgres: Postgres, kafka: 
 
     taking = asyncio.create_task(take_one())
     with pytest.raises(FloorFailed, match="stock"):
-        await measure(servers(postgres, kafka), orders=20, at_once=4, warm_up=10)
+        await measure(with_broker(postgres, servers, "kafka"), orders=20, at_once=4, warm_up=10)
     await taking
 
 
-def servers(postgres: Postgres, broker: Kafka | Pulsar) -> FloorServers:
+def with_broker(postgres: Postgres, servers: Servers, name: str) -> FloorServers:
+    broker, _ = servers(name)
     address = broker.url if isinstance(broker, Pulsar) else broker.address
     pids = {it.name: it.process.pid for it in (postgres, broker) if it.process}
     return FloorServers(postgres, broker.name, address, pids)

@@ -13,7 +13,7 @@ from loadtests.messaging.measure import BenchFailed, MessagingBench
 from loadtests.messaging.service import handled
 from local.postgres import Postgres
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 PRINTED = ["messages/s", "CPU-ms/1000", "chassis", "by hand", "client", "commit → handler", "relay", "before 500 rows"]
 
 
@@ -21,7 +21,9 @@ def run(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "loadtests.messaging", *options], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("broker", ["memory", "kafka", "pulsar"])
+@pytest.mark.parametrize(
+    "broker", ["memory", *(pytest.param(it, marks=pytest.mark.long) for it in ("kafka", "pulsar"))]
+)
 def test_it_measures_every_way_on_every_broker(broker: str) -> None:
     small = {"brokers": broker, "batches": "16", "messages": "50", "warm-up": "20", "backlog": "500"}
     done = run(*(f"--{name}={value}" for name, value in small.items()))
@@ -43,7 +45,7 @@ def test_what_it_does_not_know_is_named(option: str, said: str) -> None:
     assert said in done.stderr
 
 
-class Forgetful(HandWrittenPath):
+class LosesTheFirst(HandWrittenPath):
     """Handles all but the first message of a batch."""
 
     async def handle(self, records: Sequence[Record]) -> None:
@@ -56,4 +58,4 @@ async def test_a_message_that_makes_no_row_ends_it_red(monkeypatch: pytest.Monke
     with Postgres.temporary() as postgres:
         bench = MessagingBench(postgres, "memory")
         with pytest.raises(BenchFailed, match=r"\d+ rows of 100 messages"):
-            await bench.throughput(Forgetful, 10, 90, 10)
+            await bench.throughput(LosesTheFirst, 10, 90, 10)

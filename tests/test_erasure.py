@@ -5,21 +5,15 @@ import contextlib
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from loadtests.shop import Customer, OpenShop, Shop
+from loadtests.shop import Customer, Shop
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(240)]
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def shop(open_shop: OpenShop) -> Shop:
-    return open_shop()
 
 
 async def test_nothing_personal_is_left_of_who_is_erased(shop: Shop) -> None:
@@ -78,7 +72,7 @@ async def _finished(http: httpx.AsyncClient, erasure_id: str) -> Any:
     for _ in range(300):
         answer = await http.get(f"/erasures/{erasure_id}", headers={"authorization": ""})
         report = answer.raise_for_status().json()
-        if report["completed_at"] is not None:
+        if report["done_at"] is not None:
             return report
         await asyncio.sleep(0.1)
     raise AssertionError(f"the erasure waits for {report['waiting_for']}")
@@ -108,12 +102,10 @@ def _shows(table: str) -> str:
 
 async def _sweep(shop: Shop) -> None:
     """What was deleted leaves the files as well when the tables are written anew."""
-    password = next(shop.state_folder.glob("postgres/superuser")).read_text()
     for service in shop.services:
-        server = await asyncpg.connect(f"postgresql://postgres:{password}@{shop.url('postgres')}/{service}")
-        await server.execute("VACUUM FULL")
-        await server.execute("CHECKPOINT")
-        await server.close()
+        async with shop.database(service) as connection:
+            await connection.execute("VACUUM FULL")
+            await connection.execute("CHECKPOINT")
 
 
 def _files_with(shop: Shop, mark: str) -> list[str]:

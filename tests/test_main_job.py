@@ -1,18 +1,22 @@
 """The main job over real Kafka and Envoy: orders confirmed, declined, sold out and timed out, and what each leaves."""
 
 import asyncio
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import httpx
 import pytest
 
 from collector import Collector
+from ledger.waiting import until
 from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
-from loadtests.shop import Customer, OpenShop, Shop
+from loadtests.shop import Customer, Shop
 
-pytestmark = pytest.mark.xdist_group("shop")
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest")]
 CONFIRMED = [
     "product.reserve_stock.v1",
     "product.stock_reserved.v1",
@@ -49,22 +53,7 @@ TIMED_OUT = [
 ]
 
 
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with Collector() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shop(open_shop: OpenShop, collector: Collector) -> Shop:
-    return open_shop(
-        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-        TRACE_RATIO="1",
-        ORDER_RESERVED_SECONDS="4",
-        PAYMENT_PROVIDER_TIMEOUT_SECONDS="8",
-        SLOW_SECONDS="6",
-        PROVIDER_WEBHOOK_SECONDS="60",  # nobody else tells payment what the slow answer will be
-    )
+MOVE_DEADLINE = "UPDATE orders SET deadline = now() WHERE id = $1 AND status = 'reserved' RETURNING true"
 
 
 async def messages(shop: Shop, order_id: UUID, expected: int) -> list[str]:
@@ -139,8 +128,36 @@ async def test_timed_out(shop: Shop, collector: Collector) -> None:
     """The provider takes longer than the order may wait; its late yes is undone, and the undo may go out twice."""
     id, _ = await product(shop, 3)
     async with shop.customer() as customer:
-        order_id = await customer.buy(id, 1, "tok_slow")
+        async with provider_away(shop):
+            order_id = await customer.buy(id, 1)
+            await let_its_time_be_up(shop, order_id)
         await check(shop, collector, customer, order_id, "cancelled", "payment_timed_out", TIMED_OUT)
+
+
+@asynccontextmanager
+async def provider_away(shop: Shop) -> AsyncIterator[None]:
+    """Provider and carrier refuse every request within the block, and are asked again and again."""
+    async with httpx.AsyncClient(base_url=shop.url("simulators")) as outside:
+        (await outside.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
+        try:
+            yield
+        finally:
+            (await outside.put("/settings", json={"mood": "kind"})).raise_for_status()
+
+
+async def let_its_time_be_up(shop: Shop, order_id: UUID) -> None:
+    """Move the deadline of a reserved order to now, instead of a wait of 15 minutes, and see the order time out.
+
+    The order service is restarted, so that it looks at its deadlines at once: it cannot know of the move.
+    """
+    async with shop.database("order") as connection:
+
+        async def succeeds(statement: str) -> bool:
+            return bool(await connection.fetchval(statement, order_id))
+
+        await until(lambda: succeeds(MOVE_DEADLINE), 60)
+        os.kill(shop.pid("order"), signal.SIGTERM)
+        await until(lambda: succeeds("SELECT status = 'cancelling' FROM orders WHERE id = $1"), 60)
 
 
 async def test_many_at_once_leave_everything_in_balance(shop: Shop) -> None:

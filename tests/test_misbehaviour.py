@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
-from loadtests.shop import Customer, OpenShop, Shop
+from loadtests.shop import Customer, Shop
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(300)]
 HOME, LOST, NEVER_SENT = "10115", "99599", "99598"
 # The first request about each of these goes wrong: authorize, capture and refund of a card, send of a postcode.
 TROUBLED_CARDS = ("tok_visa", "tok_unavailable", "tok_breaks", "tok_late", "tok_slow")
@@ -53,11 +53,6 @@ CASES = [
     Case("tok_not_refunded", LOST, status="undelivered", reason="parcel_lost", attention="refund_refused"),
     Case("tok_not_refunded", returns=True, attention="refund_refused"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shop(open_shop: OpenShop) -> Shop:
-    return open_shop(SLOW_SECONDS="4", LATE_SECONDS="1", PAYMENT_PROVIDER_TIMEOUT_SECONDS="2")
 
 
 async def test_each_misbehaviour_ends_as_the_table_says(shop: Shop) -> None:

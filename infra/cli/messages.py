@@ -1,8 +1,11 @@
 """`messages`: the messages between the services, live or of one order."""
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import import_module
@@ -37,12 +40,18 @@ def tail(
 ) -> None:
     """Show messages as they are published, until Ctrl-C."""
     filters = {"key": key, "type": type_ and _wire_type(type_)}
-    services = ServiceGroup(service)
-    try:
-        for message in _published(services, {name: it for name, it in filters.items() if it is not None}):
+    services, stop = ServiceGroup(service), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        """Python drops a KeyboardInterrupt that is raised during a garbage collection, so the event is set too."""
+        stop.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    with suppress(KeyboardInterrupt):
+        for message in _published(services, {name: it for name, it in filters.items() if it is not None}, stop):
             typer.echo(json.dumps(message) if as_json else _format_message(message))
-    except KeyboardInterrupt:
-        services.raise_if_incomplete()
+    services.raise_if_incomplete()
 
 
 @app.command()
@@ -60,13 +69,13 @@ def trace(order_id: UUID, as_json: JsonOutput = False) -> None:
     services.raise_if_incomplete(_broker_error(services) if unpublished else None)
 
 
-def _published(services: ServiceGroup, filters: dict[str, str]) -> Iterator[Any]:
+def _published(services: ServiceGroup, filters: dict[str, str], stop: threading.Event) -> Iterator[Any]:
     """The messages that are published from now on. Reports on stderr, once each, what goes away and what comes back."""
     after: dict[str, str | None] = dict.fromkeys(services.names)
     reported: dict[str, str] = {}
     broker_error: str | None = None
     poll_broker_at, watching = 0.0, False
-    while True:
+    while not stop.is_set():
         params = {name: {"params": filters | ({"after": it} if it else {})} for name, it in after.items()}
         answers = services.request_each("GET", "messages/published", params)
         after |= {name: it["next_after"] for name, it in answers.items()}
@@ -82,7 +91,7 @@ def _published(services: ServiceGroup, filters: dict[str, str]) -> Iterator[Any]
             broker_error = _broker_error(services)
         _report_changes(reported, services.missing | ({"the broker": broker_error} if broker_error else {}))
         if not messages:
-            time.sleep(POLL_SECONDS)
+            stop.wait(POLL_SECONDS)
 
 
 def _report_changes(before: dict[str, str], now: dict[str, str]) -> None:

@@ -1,13 +1,12 @@
 """The ledger, launched, and servers of its own for the tests of the chassis."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from chassis.testing import Launch, Launched
 from ledger.handlers import Outside, outside
 from ledger.main import service
 from local.kafka import Kafka
+from servers import Servers
 
 
 @pytest.fixture
@@ -23,7 +22,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Outside:
     return outside
 
 
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[Kafka]:
-    with Kafka.temporary() as server:
-        yield server
+@pytest.fixture
+def kafka(servers: Servers) -> Kafka:
+    server, _ = servers("kafka")
+    assert isinstance(server, Kafka)
+    return server

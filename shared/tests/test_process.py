@@ -108,7 +108,7 @@ async def test_a_service_may_start_before_its_database_and_its_broker(kafka: Kaf
     assert (code, seconds < 10) == (0, True)
 
 
-@pytest.mark.parametrize("role", ["api", "consumer", "relay", "all"])
+@pytest.mark.parametrize("role", ["api", "consumer", "relay", "worker", "beat", "all"])
 async def test_every_role_ends_well_on_sigterm_even_while_its_database_is_away(tmp_path: Path, role: str) -> None:
     url = f"postgresql://ledger:x@127.0.0.1:{free_port()}/ledger"
     async with running(tmp_path, RUN[0], "ledger", role, DATABASE_URL=url, BROKER="memory") as ledger:

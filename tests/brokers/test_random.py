@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 from brokers.member import Member, count_of, handled_by, in_order, overlaps
 from brokers.stream import KEYS, dealt, envelopes, put_all
 from brokers.subject import ABLE, MEMBERS, Subject
-from chassis.brokers.kafka import group
 from chassis.brokers.port import BrokerSubscription, StartPosition
 from chassis.message import Envelope
 from ledger.between import Between, BetweenSubscription
@@ -175,9 +174,8 @@ class Group(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("thoroughly", [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_nothing_is_lost_or_out_of_order_and_only_what_was_not_acknowledged_comes_twice_whatever_happens(
-    broker: Subject, monkeypatch: pytest.MonkeyPatch, thoroughly: bool
+    broker: Subject, thoroughly: bool
 ) -> None:
-    monkeypatch.setattr(group, "HEARTBEAT_SECONDS", 1)  # how soon members hear that another has come
     examples = (12 if broker.name == "memory" else 8) * (4 if thoroughly else 1)
     seen = Counter[str]()
     how = settings(

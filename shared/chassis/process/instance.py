@@ -26,7 +26,7 @@ from chassis.messaging.relay import Relay
 from chassis.process.migrate import migrate
 from chassis.process.operations import operations
 from chassis.process.parts import parts_of
-from chassis.resilience.backoff import Backoff
+from chassis.resilience.backoff import Backoff, wait_for_any
 from chassis.service import Runtime, Service
 from chassis.telemetry import logs, tracing
 from chassis.telemetry.outage import Outage
@@ -44,10 +44,29 @@ def _trusted() -> ssl.SSLContext:
 
 
 class UvicornServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the process has its own."""
+    """uvicorn without its signal handlers, which the process has, and without its pauses of a tenth of a second."""
+
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
 
     def capture_signals(self) -> Any:
         return nullcontext()
+
+    async def main_loop(self) -> None:
+        while not (self._stop.is_set() or self.should_exit):
+            await self.on_tick(0)  # writes the header `date` anew
+            await wait_for_any(1, self._stop)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.tasks:
+            return await super().shutdown(sockets)
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        for connection in list(self.server_state.connections):  # none has a request under way
+            connection.shutdown()
 
 
 class Instance(Generic[S]):
@@ -88,7 +107,7 @@ class Instance(Generic[S]):
         listener = socket.create_server((settings.host, settings.port))
         try:
             async with asyncio.TaskGroup() as group:
-                serving = group.create_task(self._serve(UvicornServer(_uvicorn_config(app)), listener))
+                serving = group.create_task(UvicornServer(_uvicorn_config(app), self.stop).serve(sockets=[listener]))
                 if role in ("all", "migrate"):
                     await self._migrate()
                 if role != "migrate":
@@ -125,12 +144,6 @@ class Instance(Generic[S]):
         await _end(working, STOP_SECONDS)
         stop_publishing.set()
         await _end(publishing, 1)
-
-    async def _serve(self, server: UvicornServer, listener: socket.socket) -> None:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await self.stop.wait()
-        server.should_exit = True
-        await serving
 
     async def _migrate(self) -> None:
         backoff = Backoff()

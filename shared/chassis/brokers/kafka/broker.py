@@ -14,10 +14,11 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from chassis.brokers.kafka import group as groups
 from chassis.brokers.kafka import topics as its_topics
-from chassis.brokers.kafka.group import KafkaSubscription
+from chassis.brokers.kafka.group import GroupTimeouts, KafkaSubscription
 from chassis.brokers.port import BrokerUnavailable, StartPosition
 from chassis.message import Envelope
 
+DEFAULT_TIMEOUTS = GroupTimeouts()
 PUBLISH_SECONDS = 10  # aiokafka itself would try for ever
 ASK_SECONDS = 10
 JOIN_SECONDS = 30  # longer than a rebalance may take
@@ -26,8 +27,15 @@ JOIN_SECONDS = 30  # longer than a rebalance may take
 class KafkaBroker:
     """An idempotent producer with `acks=all`, and consumers that acknowledge by committing their position."""
 
-    def __init__(self, bootstrap_servers: str, client_id: str, partitions: int = 4, replicas: int = 1) -> None:
-        self._servers, self._client_id = bootstrap_servers, client_id
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        client_id: str,
+        partitions: int = 4,
+        replicas: int = 1,
+        timeouts: GroupTimeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        self._servers, self._client_id, self._timeouts = bootstrap_servers, client_id, timeouts
         self._partitions, self._replicas = partitions, replicas
         self._producer: AIOKafkaProducer | None = None
         self._partition = DefaultPartitioner()
@@ -91,7 +99,7 @@ class KafkaBroker:
         if start is StartPosition.NOW:
             async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
                 await groups.begin_now(outsider, await its_topics.places(admin, topics))
-        subscription = KafkaSubscription(self._servers, self._client_id, group)
+        subscription = KafkaSubscription(self._servers, self._client_id, group, self._timeouts)
         async with self._within(JOIN_SECONDS):
             await subscription.join(topics)
         return subscription

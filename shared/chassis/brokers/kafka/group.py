@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,19 +14,31 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from chassis.brokers.port import BrokerUnavailable, GroupActive
 from chassis.message import Envelope
 
-HEARTBEAT_SECONDS = 3
-SESSION_SECONDS = 10  # without a heartbeat, then its partitions go to others
-REBALANCE_SECONDS = 8  # to finish a batch whose partitions go to others …
-UNDO_SECONDS = 2  # … and to undo it, when that is not enough
 ACKNOWLEDGE_SECONDS = 5  # aiokafka itself would try for ever
 CLOSE_SECONDS = 5
 FETCH_BYTES = 4 * 1024 * 1024  # a consumer holds at most so much of each broker, beside the batch in hand
 
 
+@dataclass(frozen=True)
+class GroupTimeouts:
+    """How long the members of a group wait for each other, in seconds."""
+
+    heartbeat: float = 3  # how soon a member learns that another one has come or gone
+    session: float = 10  # without a heartbeat, then the partitions of the member go to others
+    rebalance: float = 8  # to finish a batch whose partitions go to others …
+    undo: float = 2  # … and to undo the batch, when that is not enough
+
+    @property
+    def join(self) -> float:
+        """How long the server waits until every member has given up its partitions."""
+        return self.heartbeat + self.rebalance + self.undo + 2
+
+
 class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
     """A member whose running batch is finished or undone before its partitions are given away."""
 
-    def __init__(self, servers: str, client_id: str, group: str) -> None:
+    def __init__(self, servers: str, client_id: str, group: str, timeouts: GroupTimeouts) -> None:
+        self._timeouts = timeouts
         self.lost = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -35,9 +48,9 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=SESSION_SECONDS * 1000,
-            heartbeat_interval_ms=HEARTBEAT_SECONDS * 1000,
-            rebalance_timeout_ms=(HEARTBEAT_SECONDS + REBALANCE_SECONDS + UNDO_SECONDS + 2) * 1000,
+            session_timeout_ms=int(timeouts.session * 1000),
+            heartbeat_interval_ms=int(timeouts.heartbeat * 1000),
+            rebalance_timeout_ms=int(timeouts.join * 1000),
             max_poll_interval_ms=24 * 3600 * 1000,  # a consumer that waits for its database stays in the group
             fetch_max_wait_ms=5_000,  # an idle consumer asks rarely; a message is delivered at once all the same
             fetch_max_bytes=FETCH_BYTES,
@@ -87,10 +100,10 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """They are given away when this returns, and the server waits for it as long as the rebalance may take."""
         with suppress(TimeoutError):
-            return await asyncio.wait_for(self._finished(), REBALANCE_SECONDS)
+            return await asyncio.wait_for(self._finished(), self._timeouts.rebalance)
         self.lost.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._finished(), UNDO_SECONDS)
+            await asyncio.wait_for(self._finished(), self._timeouts.undo)
 
     async def _finished(self) -> None:
         await self._idle.wait()

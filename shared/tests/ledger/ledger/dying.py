@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from chassis.brokers.kafka import KafkaBroker
+from chassis.brokers.kafka import GroupTimeouts, KafkaBroker
 from chassis.brokers.kafka.group import KafkaSubscription
 from chassis.brokers.port import StartPosition
 from chassis.message import Envelope
@@ -23,11 +23,11 @@ AFTER_ACKNOWLEDGE = "after acknowledge"  # what is acknowledged has been committ
 POINTS = [BEFORE_PUBLISH, AFTER_PUBLISH, BEFORE_ACKNOWLEDGE, AFTER_ACKNOWLEDGE]
 
 
-class Dying(KafkaBroker):
+class DyingBroker(KafkaBroker):
     """A broker that is the end of its process."""
 
     def __init__(self, servers: str, point: str) -> None:
-        super().__init__(servers, "dying")
+        super().__init__(servers, "dying", timeouts=GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, undo=1))
         self._point, self._left = point, 3
 
     def reach(self, point: str) -> None:
@@ -57,5 +57,5 @@ class Dying(KafkaBroker):
 
 if __name__ == "__main__":
     settings = service.settings.of(service.name)
-    broker = Dying(settings.kafka_bootstrap_servers, sys.argv[1])
+    broker = DyingBroker(settings.kafka_bootstrap_servers, sys.argv[1])
     asyncio.run(Instance(service, settings, broker).run("all"))

@@ -114,7 +114,7 @@ class FakeUserService(FakeService):
 @asynccontextmanager
 async def serving(*services: FakeService) -> AsyncIterator[None]:
     """Within the block the fake services answer."""
-    servers = [UvicornServer(uvicorn.Config(it, log_config=None, lifespan="off")) for it in services]
+    servers = [UvicornServer(uvicorn.Config(it, log_config=None, lifespan="off"), asyncio.Event()) for it in services]
     async with asyncio.TaskGroup() as group:
         for server, it in zip(servers, services, strict=True):
             group.create_task(server.serve(sockets=[it.socket]))
