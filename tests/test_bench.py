@@ -22,6 +22,7 @@ from loadtests.report import Report
 from loadtests.shop import Shop
 from local.postgres import Postgres
 from local.pulsar import Pulsar
+from servers import Servers
 
 pytestmark = pytest.mark.timeout(240)
 in_a_shop_of_its_own = pytest.mark.xdist_group("bench")
