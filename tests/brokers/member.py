@@ -20,6 +20,7 @@ from chassis.messaging.broker import Broker, Start
 from chassis.messaging.kafka import GroupTimeouts, KafkaBroker
 from chassis.messaging.message import Envelope
 from chassis.messaging.pulsar import PulsarBroker
+from chassis.run import end_process
 
 
 @dataclass(frozen=True)
@@ -143,3 +144,4 @@ async def _main(kind: str, address: str, topic: str, group: str, file: str) -> N
 
 if __name__ == "__main__":
     asyncio.run(_main(*sys.argv[1:]))
+    end_process()

@@ -121,7 +121,7 @@ class PulsarBroker:
             await within(CLOSE_SECONDS, consumer.close())
 
     async def close(self) -> None:
-        """From a thread, which returns when those of the client have ended: a process that ends before may abort."""
+        """From a thread, since it blocks. Threads of the client may end later still: see `chassis.run.end_process`."""
         await self._admin.close()
         client, self._opened = self._opened, None
         if client is not None:
