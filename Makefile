@@ -24,15 +24,15 @@ demo: $(READY) ## watch orders travel through the running system
 seed: $(READY) ## put products into the running system: SIZE=1000
 	@$(BIN)/python -m cli seed $(if $(SIZE),--size $(SIZE))
 
-reset: $(READY) ## throw away all data of the stopped system
+reset: $(READY) ## delete all data and secrets of the stopped system; it asks first
 	@$(BIN)/python -m cli reset
 
-bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 BROKER=pulsar OUTSIDE=cruel KILL=broker
+bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 BROKER=pulsar FAULTS=harsh KILL=broker
 	@$(BIN)/python -m loadtests.bench $(if $(N),--orders $(N)) $(if $(C),--concurrency $(C)) \
-	    $(if $(BROKER),--broker $(BROKER)) $(if $(OUTSIDE),--outside $(OUTSIDE)) \
+	    $(if $(BROKER),--broker $(BROKER)) $(if $(FAULTS),--faults $(FAULTS)) \
 	    $(if $(KILL),--kill-$(KILL)) $(ARGS)
 
-bench-messaging: $(READY) ## what a message costs on each broker, beside the same by hand: ARGS="--brokers kafka --backlog 0"
+bench-messaging: $(READY) ## what a message costs on each broker, beside a hand-written path: ARGS="--brokers kafka --backlog 0"
 	@$(BIN)/python -m loadtests.messaging $(ARGS)
 
 test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x", LONG=1 for long outages too

@@ -1,4 +1,4 @@
-"""What must hold after any load and any fault, read from the databases of a shop at rest."""
+"""The audit: what must hold after any load and any fault, read from the databases of a shop that has settled."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ import httpx
 
 from loadtests.shop import Shop
 
-KEPT = ("delivered", "refunded")  # the goods have left
-_UNDER_WAY = """
+SENT = ("delivered", "refunded")  # statuses of orders whose goods have left the stock
+_UNSETTLED = """
 SELECT id, status, payment, stock FROM orders WHERE id = ANY($1) AND NOT (
     status = 'cancelled' OR status IN ('delivered', 'refunded') AND stock = 'committed'
     AND (payment IN ('captured', 'voided') OR attention IS NOT NULL)
@@ -23,31 +23,33 @@ SELECT id, status, payment, stock FROM orders WHERE id = ANY($1) AND NOT (
 _VERSIONS = "SELECT count(*), sum(version) FROM orders"
 
 
-async def at_rest(shop: Shop, accepted: Iterable[UUID], seconds: float = 90) -> None:
-    """Wait until every accepted order has ended, with its money where it belongs; no outbox holds a message; and the
-    read models have caught up, which after a kill -9 takes as long as the broker waits for the dead consumer."""
+async def wait_until_settled(shop: Shop, accepted: Iterable[UUID], seconds: float = 90) -> None:
+    """Wait until every accepted order has ended and its money is settled, all outboxes are empty, and the read models
+    have caught up. After kill -9 of a consumer, that takes until the broker gives its partitions to another."""
     until, ids = time.monotonic() + seconds, list(accepted)
-    async with AsyncExitStack() as stack:  # connections that stay: asking must cost the shop next to nothing
+    async with (
+        AsyncExitStack() as stack
+    ):  # one connection each for all polls, so that polling costs the shop next to nothing
         databases = {name: await stack.enter_async_context(shop.database(name)) for name in shop.services}
-        while left := await _under_way(databases, ids):
-            assert time.monotonic() < until, f"no rest after {seconds} s: {left}"
+        while left := await _unsettled(databases, ids):
+            assert time.monotonic() < until, f"not settled after {seconds} s: {left}"
             await asyncio.sleep(0.2)
 
 
-async def _under_way(databases: dict[str, Any], ids: list[UUID]) -> list[str]:
-    """What is left to be done, first things first."""
-    if orders := await databases["order"].fetch(_UNDER_WAY, ids):
+async def _unsettled(databases: dict[str, Any], ids: list[UUID]) -> list[str]:
+    """What is unfinished, in the order in which it is to finish."""
+    if orders := await databases["order"].fetch(_UNSETTLED, ids):
         return [f"order {row['id']} is {row['status']} {row['payment']} {row['stock']}" for row in orders]
     counts = {name: await database.fetchval("SELECT count(*) FROM outbox") for name, database in databases.items()}
     if left := [f"{name} has {count} to publish" for name, count in counts.items() if count]:
         return left
-    # The read model holds no order that its owner does not, and none in a later version: the sums say it all.
+    # A read model never has more orders than the owner, nor later versions, so equal sums mean equal rows.
     sums = [await databases[name].fetchrow(_VERSIONS) for name in ("order", "aggregator")]
     return [] if sums[0] == sums[1] else [f"aggregator has {sums[1]} orders and versions, order {sums[0]}"]
 
 
-async def audit(shop: Shop, accepted: Iterable[UUID], stock_before: int) -> Counter[str]:
-    """Check a shop in which these orders were accepted and nothing else was sold. The orders by status."""
+async def audit_shop(shop: Shop, accepted: Iterable[UUID], stock_before: int) -> Counter[str]:
+    """Audit a shop in which these orders were accepted and nothing else was sold. Returns the number by status."""
     ids = set(accepted)
     async with shop.database("order") as order:
         orders = {row["id"]: row for row in await order.fetch("SELECT * FROM orders")}
@@ -55,14 +57,14 @@ async def audit(shop: Shop, accepted: Iterable[UUID], stock_before: int) -> Coun
             "SELECT order_id, array_agg(version ORDER BY version) AS versions FROM steps GROUP BY 1"
         )
     assert ids <= orders.keys(), f"lost: {ids - orders.keys()}"
-    assert {row["status"] for row in orders.values()} <= {*KEPT, "cancelled"}
+    assert {row["status"] for row in orders.values()} <= {*SENT, "cancelled"}
     assert all(row["reason"] for row in orders.values() if row["status"] == "cancelled")
     assert all(row["versions"] == list(range(1, orders[row["order_id"]]["version"] + 1)) for row in steps)
-    sold = {id: row for id, row in orders.items() if row["status"] in KEPT}
+    sold = {id: row for id, row in orders.items() if row["status"] in SENT}
     await _check_stock(shop, sold, stock_before)
     await _check_money(shop, sold, orders)
     await _check_shipments_and_views(shop, sold, orders)
-    await _check_nothing_parked(shop)
+    await _check_no_dead_letters(shop)
     return Counter(row["status"] for row in orders.values())
 
 
@@ -70,27 +72,27 @@ async def _check_stock(shop: Shop, sold: dict[UUID, Any], before: int) -> None:
     async with shop.database("product") as product:
         (stock,) = await product.fetch("SELECT sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM stock")
         held = await product.fetch("SELECT order_id, hold FROM reservations")
-    assert (stock["on_hand"], stock["reserved"]) == (before - sum(map(_pieces_gone, sold.values())), 0)
+    assert (stock["on_hand"], stock["reserved"]) == (before - sum(map(_pieces_sent, sold.values())), 0)
     assert {row["order_id"] for row in held if row["hold"] == "committed"} == set(sold)
     assert not [row for row in held if row["hold"] == "reserved"]
 
 
 async def _check_money(shop: Shop, sold: dict[UUID, Any], orders: dict[UUID, Any]) -> None:
-    """What the provider has of us is what was taken for goods that left, less what went back."""
-    taken = {id: row for id, row in sold.items() if row["payment"] == "captured"}
+    """The provider holds for us what was captured for goods that were sent, less what was refunded."""
+    captured = {id: row for id, row in sold.items() if row["payment"] == "captured"}
     for row in orders.values():
-        lines = sum(line["quantity"] * line["price_cents"] for line in _listed(row["lines"]))
+        lines = sum(line["quantity"] * line["price_cents"] for line in _json_list(row["lines"]))
         assert row["total_cents"] == lines + row["shipping_cents"]
         assert 0 <= row["refunded_cents"] <= row["total_cents"]
     async with shop.database("payment") as payment:
         payments = await payment.fetch("SELECT order_id, state, amount_cents FROM payments")
-    amounts = {row["order_id"]: row["amount_cents"] for row in payments if row["state"] in ("captured", "refunded")}
-    assert amounts == {id: row["total_cents"] for id, row in taken.items()}
-    uncollected = {"capture_refused"} if len(taken) < len(sold) else set()
-    assert {row["state"] for row in payments} <= {"captured", "refunded", "declined", "voided"} | uncollected
+    amounts = {row["order_id"]: row["amount_cents"] for row in payments if row["state"] == "captured"}
+    assert amounts == {id: row["total_cents"] for id, row in captured.items()}
+    uncollected = {"capture_refused"} if len(captured) < len(sold) else set()
+    assert {row["state"] for row in payments} <= {"captured", "declined", "voided"} | uncollected
     async with httpx.AsyncClient() as http:
-        totals = (await http.get(f"{shop.url('outside')}/totals")).json()
-    cents = sum(row["total_cents"] - row["refunded_cents"] for row in taken.values())
+        totals = (await http.get(f"{shop.url('simulators')}/totals")).json()
+    cents = sum(row["total_cents"] - row["refunded_cents"] for row in captured.values())
     assert (totals["captured_cents"], totals["authorized_cents"]) == (cents, 0)
 
 
@@ -104,29 +106,29 @@ async def _check_shipments_and_views(shop: Shop, sold: dict[UUID, Any], orders: 
     assert {id: row["status"] for id, row in views.items()} == {id: row["status"] for id, row in orders.items()}
 
 
-async def _check_nothing_parked(shop: Shop) -> None:
+async def _check_no_dead_letters(shop: Shop) -> None:
     for name in shop.services:
         async with shop.database(name) as service:
-            parked = await service.fetch("SELECT type, key, reason FROM parked_messages")
-            assert not parked, f"{name} has parked {[dict(row) for row in parked]}"
+            dead_letters = await service.fetch("SELECT type, key, reason FROM dead_letters")
+            assert not dead_letters, f"{name} has dead letters: {[dict(row) for row in dead_letters]}"
 
 
-async def so_far(shop: Shop) -> tuple[int, list[UUID]]:
-    """The stock there was at the beginning of everything, and the orders so far."""
+async def initial_stock_and_orders(shop: Shop) -> tuple[int, list[UUID]]:
+    """The stock before the first order, and the ids of all orders until now."""
     async with shop.database("order") as connection:
         orders = await connection.fetch("SELECT * FROM orders")
     async with shop.database("product") as product:
         on_hand = int(await product.fetchval("SELECT sum(on_hand) FROM stock"))
-    return on_hand + sum(_pieces_gone(row) for row in orders if row["status"] in KEPT), [row["id"] for row in orders]
+    return on_hand + sum(_pieces_sent(row) for row in orders if row["status"] in SENT), [row["id"] for row in orders]
 
 
-def _pieces_gone(order: Any) -> int:
-    """How many have left for an order and not come back."""
-    sent = sum(int(line["quantity"]) for line in _listed(order["lines"]))
-    back = [refund["lines"] for refund in _listed(order["refunds"]) if refund["state"] != "announced"]
+def _pieces_sent(order: Any) -> int:
+    """The pieces that were sent for an order and not returned."""
+    sent = sum(int(line["quantity"]) for line in _json_list(order["lines"]))
+    back = [refund["lines"] for refund in _json_list(order["refunds"]) if refund["state"] != "announced"]
     return sent - sum(int(line["quantity"]) for lines in back for line in lines)
 
 
-def _listed(json_: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = json.loads(json_)
-    return listed
+def _json_list(text: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(text)
+    return items

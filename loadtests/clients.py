@@ -1,7 +1,7 @@
-"""The clients of the brokers as a script by hand uses them: no port, no envelope, no retries.
+"""The brokers' own clients, used without the chassis: no broker port, no envelope, no retries.
 
-`send` returns when all is stored, in order per key; `receive` waits for the first message and takes those that are
-there; `acknowledge` is for all that was received last.
+`send` returns when all records are stored, in order per key. `receive` waits for the first record and returns those
+that have arrived. `acknowledge` acknowledges all records of the last `receive`.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pulsar import ConsumerType, InitialPosition
 
 PARTITIONS = 4
-AT_ONCE = 500  # what a producer is given before it is waited for
+SEND_BATCH = 500  # records that a producer gets before its acknowledgements are awaited
 _quiet = logging.getLogger("pulsar")
 for _logger in (_quiet, logging.getLogger("aiokafka")):
-    _logger.setLevel(logging.CRITICAL)  # they tell of every attempt
+    _logger.setLevel(logging.CRITICAL)  # they log every attempt
 
 
 class Record(NamedTuple):
@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
 
 class Client(Protocol):
-    """A producer, and once subscribed a consumer."""
+    """A producer, and after `subscribe` a consumer, too."""
 
     def __init__(self, address: str) -> None: ...
     async def create(self, topics: Sequence[str]) -> None: ...
@@ -41,7 +41,7 @@ class Client(Protocol):
 
 
 class KafkaClient:
-    """aiokafka: an idempotent producer, and a consumer that commits by hand."""
+    """aiokafka: an idempotent producer, and a consumer without automatic commits."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -56,7 +56,7 @@ class KafkaClient:
         finally:
             await admin.close()
         if failed := [error for error in answer.topic_errors if error[1]]:
-            raise RuntimeError(f"Kafka would not create topics: {failed}")
+            raise RuntimeError(f"Kafka did not create the topics: {failed}")
 
     async def send(self, records: Sequence[Record]) -> None:
         if self._producer is None:
@@ -104,7 +104,7 @@ class KafkaClient:
 
 
 class PulsarClient:
-    """pulsar-client: no batches, and a Key_Shared subscription."""
+    """pulsar-client: a producer without batches, and a Key_Shared subscription."""
 
     def __init__(self, address: str) -> None:
         self._client = pulsar.asyncio.Client(address, logger=_quiet)
@@ -114,14 +114,14 @@ class PulsarClient:
         self._received: list[pulsar.Message] = []
 
     async def create(self, topics: Sequence[str]) -> None:
-        """They are made at their first use."""
+        """Pulsar creates topics at their first use."""
 
     async def send(self, records: Sequence[Record]) -> None:
         for topic in {record.topic for record in records} - self._producers.keys():
             self._producers[topic] = await self._client.create_producer(
                 topic,
                 send_timeout_millis=0,
-                max_pending_messages=2 * AT_ONCE,
+                max_pending_messages=2 * SEND_BATCH,
                 batching_enabled=False,
             )
         await asyncio.gather(
@@ -159,11 +159,11 @@ class PulsarClient:
         await self._client.close()
         if self._next is not None:
             await asyncio.wait({self._next})
-            self._next.exception()  # that it was closed
+            self._next.exception()  # the error that the client was closed
 
 
 class MemoryClient:
-    """A queue."""
+    """A queue in this process."""
 
     def __init__(self, address: str) -> None:
         self._queue: asyncio.Queue[Record] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""What an order costs at least: the same writes and sends by hand, on the same servers, in the same run as the shop."""
+"""The floor, a lower bound of the cost of an order: the same writes and sends without chassis, on the same servers."""
 
 import asyncio
 import json
@@ -17,22 +17,22 @@ import asyncpg
 from loadtests.clients import CLIENTS
 from loadtests.floor_nodes import NODES, TOPICS, run
 from loadtests.floor_statements import TABLES
-from loadtests.meter import Meter, Seconds, spent
+from loadtests.meter import Meter, Seconds, difference
 from local.postgres import Postgres
 
 PRODUCTS, PIECES = 1000, 1_000_000
-MOST_CPU_MS = {"kafka": 10, "pulsar": 30}  # above this the machine was too busy, or it is no floor
+MAX_CPU_MS = {"kafka": 10, "pulsar": 30}  # above this the machine is too busy to measure a lower bound
 WARM_UP = 500
-DONE_SECONDS = 120
+PATIENCE_SECONDS = 120
 
 
 class FloorFailed(Exception):
-    """The floor lost or doubled something, or does not come to its end: its number says nothing."""
+    """The floor lost or duplicated something, or did not finish, so its result is invalid."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """CPU seconds by process for so many orders."""
+    """CPU seconds by process for a number of orders."""
 
     broker: str
     orders: int
@@ -45,12 +45,12 @@ class Floor:
 
     @property
     def valid(self) -> bool:
-        return self.cpu_ms <= MOST_CPU_MS[self.broker]
+        return self.cpu_ms <= MAX_CPU_MS[self.broker]
 
 
 @dataclass(frozen=True)
-class Servers:
-    """What the floor runs on. `pids` are the processes of PostgreSQL and the broker by name."""
+class FloorServers:
+    """The servers that the floor uses. `pids` are the processes of PostgreSQL and of the broker, by name."""
 
     postgres: Postgres
     broker: str
@@ -58,20 +58,20 @@ class Servers:
     pids: dict[str, int]
 
 
-async def measure(servers: Servers, orders: int, at_once: int, warm_up: int = WARM_UP) -> Floor:
-    """Take so many orders to their end and check them."""
+async def measure(servers: FloorServers, orders: int, at_once: int, warm_up: int = WARM_UP) -> Floor:
+    """Carry out a number of orders, and check them."""
     async with _floor(servers, at_once) as floor:
-        await floor.take(warm_up)
+        await floor.run_orders(warm_up)
         meter = Meter(servers.pids | floor.pids)
         before = meter.seconds()
-        await floor.take(orders)
-        seconds = spent(before, meter.seconds())
+        await floor.run_orders(orders)
+        seconds = difference(before, meter.seconds())
         await floor.check()
     return Floor(servers.broker, orders, seconds)
 
 
 @dataclass
-class _Running:
+class _RunningFloor:
     databases: dict[str, "asyncpg.Connection[Any]"]
     pids: dict[str, int]
     order: Connection
@@ -79,19 +79,19 @@ class _Running:
     customers: list[UUID]
     products: list[UUID]
 
-    async def take(self, orders: int) -> None:
-        """Fill carts of two lines, let them be accepted, and wait until all have come to their end everywhere."""
+    async def run_orders(self, orders: int) -> None:
+        """Fill carts with two lines, check them out, and wait until all orders are finished in every database."""
         customers = [uuid4() for _ in range(orders)]
         self.customers += customers
         carts = [(uuid4(), customer, *_lines(self.products)) for customer in customers]
         await self.databases["order"].executemany("INSERT INTO carts VALUES ($1, $2, $3, $4)", carts)
         self.order.send((customers, self.at_once))
         await asyncio.to_thread(self.order.recv)
-        async with asyncio.timeout(DONE_SECONDS):
-            while await self._left():  # noqa: ASYNC110  # another process sets no event
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self._count_unfinished():  # noqa: ASYNC110  # another process sets no event
                 await asyncio.sleep(0.1)
 
-    async def _left(self) -> int:
+    async def _count_unfinished(self) -> int:
         undone = """SELECT $1 - count(*) FROM orders
             WHERE status = 'delivered' AND payment = 'captured' AND stock = 'committed'"""
         unseen = "SELECT $1 - count(*) FROM orders WHERE version = 5"
@@ -102,7 +102,7 @@ class _Running:
         return left
 
     async def check(self) -> None:
-        """Every order came to its end exactly once, and stock and money balance."""
+        """Every order was carried out exactly once, and stock and money balance."""
         orders = len(self.customers)
         cents = await self.databases["order"].fetchval("SELECT sum(total_cents) FROM orders")
         pieces = await self.databases["order"].fetchval(
@@ -119,20 +119,20 @@ class _Running:
             ("payment", "SELECT count(*) FROM attempts WHERE outcome IS NOT NULL", (2 * orders,)),
             ("shipping", "SELECT count(*) FROM shipments WHERE state = 'delivered'", (orders,)),
             ("aggregator", "SELECT count(*) FROM orders WHERE status = 'delivered'", (orders,)),
-            *((name, "SELECT count(*) FROM inbox", (count * orders,)) for name, count in HEARD.items()),
+            *((name, "SELECT count(*) FROM inbox", (count * orders,)) for name, count in RECEIVED_PER_ORDER.items()),
         ]:  # fmt: skip
             found = tuple(await self.databases[name].fetchrow(question) or ())
             if found != answer:
                 raise FloorFailed(f"{name}: {question} is {found}, not {answer}")
 
 
-# How many messages of an order each hears.
-HEARD = {"order": 6, "product": 2, "payment": 2, "shipping": 1, "aggregator": 5}
+# How many messages of an order each process receives.
+RECEIVED_PER_ORDER = {"order": 6, "product": 2, "payment": 2, "shipping": 1, "aggregator": 5}
 
 
 @asynccontextmanager
-async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
-    """The five processes on databases and topics of their own."""
+async def _floor(servers: FloorServers, at_once: int) -> AsyncIterator[_RunningFloor]:
+    """Start the five processes, with databases and topics of their own."""
     postgres = servers.postgres
     passwords = {f"floor_{name}": secrets.token_hex(8) for name in NODES}
     await asyncio.to_thread(postgres.create_databases, passwords)
@@ -153,7 +153,7 @@ async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
             process.start()
         await asyncio.gather(*(asyncio.to_thread(pipes[name][0].recv) for name in NODES))
         pids = {name: process.pid or 0 for name, process in processes.items()}
-        yield _Running(databases, pids, pipes["order"][0], at_once, [], products)
+        yield _RunningFloor(databases, pids, pipes["order"][0], at_once, [], products)
     finally:
         for process in processes.values():
             process.kill()
@@ -163,7 +163,7 @@ async def _floor(servers: Servers, at_once: int) -> AsyncIterator[_Running]:
             await database.close()
 
 
-async def _create_topics(servers: Servers, prefix: str) -> None:
+async def _create_topics(servers: FloorServers, prefix: str) -> None:
     client = CLIENTS[servers.broker](servers.address)
     try:
         await client.create([prefix + topic for topic in TOPICS])
@@ -172,7 +172,7 @@ async def _create_topics(servers: Servers, prefix: str) -> None:
 
 
 def _lines(products: list[UUID]) -> tuple[str, int]:
-    """Two lines of different products, and what they cost, in cents."""
+    """Two lines of different products as JSON, and their price in cents."""
     lines = [
         {"product_id": str(product), "name": "Alder Oak Desk Lamp", "quantity": 1, "price_cents": 4990}
         for product in random.sample(products, 2)

@@ -1,4 +1,4 @@
-"""The five processes of the floor: asyncpg and the client of the broker, inbox and outbox, a transaction per batch."""
+"""The five processes of the floor: asyncpg, the broker's own client, inbox and outbox, one transaction per batch."""
 
 import asyncio
 from collections import defaultdict
@@ -22,9 +22,9 @@ _PUBLISHED = "DELETE FROM outbox WHERE position = ANY($1::bigint[])"
 
 @dataclass(frozen=True)
 class Node:
-    """A process: its tables, the topics it reads, a statement for each type it knows, and what follows a commit.
+    """A process: its tables, its topics, a statement for each type of message, and statements that follow the commit.
 
-    The types stand in the order of an order's life, in which a batch is handled.
+    The types are listed in the order in which an order's messages come; a batch is handled in that order.
     """
 
     tables: str
@@ -47,15 +47,15 @@ NODES = {
         ["payment.commands"],
         {("AuthorizePayment",): sql.AUTHORIZE, ("CapturePayment",): sql.CAPTURE},
         [
-            sql.outcome("authorize", "authorized", "PaymentAuthorized"),
-            sql.outcome("capture", "captured", "PaymentCaptured"),
+            sql.record_outcome("authorize", "authorized", "PaymentAuthorized"),
+            sql.record_outcome("capture", "captured", "PaymentCaptured"),
         ],
     ),
     "shipping": Node(
         sql.SHIPPING_TABLES,
         ["shipping.commands"],
         {("CreateShipment",): sql.SHIP},
-        [sql.carrier("creating", "accepted", "now()"), sql.DISPATCHED, sql.DELIVERED],
+        [sql.change_shipments("creating", "accepted", "now()"), sql.DISPATCHED, sql.DELIVERED],
     ),
     "aggregator": Node(
         sql.AGGREGATOR_TABLES,
@@ -67,16 +67,16 @@ TOPICS = sorted({topic for node in NODES.values() for topic in node.topics})
 
 
 def run(name: str, database_url: str, broker: str, address: str, prefix: str, parent: Connection) -> None:
-    """The whole life of a process; topics carry the prefix of this floor."""
-    asyncio.run(Running(NODES[name], database_url, prefix).go(name, broker, address, parent))
+    """The main function of a process. All topics have the prefix of this floor."""
+    asyncio.run(NodeProcess(NODES[name], database_url, prefix).run(name, broker, address, parent))
 
 
-class Running:
+class NodeProcess:
     def __init__(self, node: Node, database_url: str, prefix: str) -> None:
         self._node, self._url, self._prefix = node, database_url, prefix
         self._written = asyncio.Event()
 
-    async def go(self, name: str, broker: str, address: str, parent: Connection) -> None:
+    async def run(self, name: str, broker: str, address: str, parent: Connection) -> None:
         async with asyncio.TaskGroup() as parts:
             client = CLIENTS[broker](address)
             await client.subscribe([self._prefix + topic for topic in self._node.topics], self._prefix + name)
@@ -87,16 +87,16 @@ class Running:
                 parts.create_task(self._accept(parent))
 
     async def _accept(self, parent: Connection) -> None:
-        """Take orders for the customers the parent names, so many at once, each in a transaction of its own."""
+        """Accept orders of the customers that the parent sends, several at once, each in a transaction of its own."""
         pool = await asyncpg.create_pool(self._url, min_size=ACCEPTING_CONNECTIONS, max_size=ACCEPTING_CONNECTIONS)
         while True:
             customers, at_once = await asyncio.to_thread(parent.recv)
-            turns = asyncio.Semaphore(at_once)
-            await asyncio.gather(*(self._place(pool, customer, turns) for customer in customers))
+            semaphore = asyncio.Semaphore(at_once)
+            await asyncio.gather(*(self._place(pool, customer, semaphore) for customer in customers))
             parent.send("accepted")
 
-    async def _place(self, pool: "asyncpg.Pool[Any]", customer: UUID, turns: asyncio.Semaphore) -> None:
-        async with turns:
+    async def _place(self, pool: "asyncpg.Pool[Any]", customer: UUID, semaphore: asyncio.Semaphore) -> None:
+        async with semaphore:
             await pool.fetch(sql.ACCEPT, customer, uuid4(), str(uuid4()))
             self._written.set()
 
@@ -110,14 +110,14 @@ class Running:
         by_type = defaultdict(list)
         async with connection.transaction():
             ids = [UUID(record.headers["id"]) for record in records]
-            fresh = {row["id"] for row in await connection.fetch(_INBOX, ids)}
+            new = {row["id"] for row in await connection.fetch(_INBOX, ids)}
             for id, record in zip(ids, records, strict=True):
-                if id in fresh:
+                if id in new:
                     by_type[record.headers["type"]].append(record)
             for types, statement in self._node.handlers.items():
-                if mine := [record for type_ in types for record in by_type[type_]]:
-                    orders = [UUID(record.key) for record in mine]
-                    await connection.execute(statement, orders, [record.body.decode() for record in mine])
+                if batch := [record for type_ in types for record in by_type[type_]]:
+                    orders = [UUID(record.key) for record in batch]
+                    await connection.execute(statement, orders, [record.body.decode() for record in batch])
         for statement in self._node.afterwards:
             await connection.execute(statement)
         self._written.set()

@@ -1,4 +1,4 @@
-"""Every write of the floor as SQL: a type of message is one statement over a batch of them, no framework."""
+"""Every write of the floor as SQL: one statement handles a batch of messages of one type."""
 
 TABLES = """
 DROP SCHEMA IF EXISTS public CASCADE;
@@ -41,7 +41,7 @@ AGGREGATOR_TABLES = """
 CREATE TABLE orders (order_id uuid PRIMARY KEY, version int NOT NULL, status text NOT NULL, state jsonb NOT NULL);
 """
 
-# What a message says, as SQL over the row `it` that has moved.
+# Bodies of messages, as SQL over the changed row `it`.
 STATE = """json_build_object('order_id', it.id, 'version', it.version, 'status', it.status, 'reason', it.reason,
     'customer_id', it.customer_id, 'lines', it.lines, 'shipping_cents', it.shipping_cents,
     'total_cents', it.total_cents, 'currency', it.currency, 'placed_at', it.placed_at)"""
@@ -51,26 +51,26 @@ MONEY = """json_build_object('amount_cents', it.total_cents, 'currency', it.curr
 NOTHING = "'{}'"
 
 
-def send(*messages: tuple[str, str, str], key: str = "it.id") -> str:
-    """The end of a statement: into the outbox, for each row `it` these (topic, type, body)."""
-    said = ", ".join(f"('{topic}', '{type_}', ({body})::text)" for topic, type_, body in messages)
+def write_outbox(*messages: tuple[str, str, str], key: str = "it.id") -> str:
+    """The end of a statement: writes these messages (topic, type, body) into the outbox, for each row `it`."""
+    values = ", ".join(f"('{topic}', '{type_}', ({body})::text)" for topic, type_, body in messages)
     return f"""INSERT INTO outbox (topic, key, type, body)
-        SELECT m.topic, {key}, m.type, m.body FROM it, LATERAL (VALUES {said}) m (topic, type, body)"""
+        SELECT m.topic, {key}, m.type, m.body FROM it, LATERAL (VALUES {values}) m (topic, type, body)"""
 
 
 STEP = "step AS (INSERT INTO steps SELECT it.id, it.version, it.status, it.reason, '{cause}' FROM it)"
-BATCHED = "unnest($1::uuid[], $2::jsonb[])"  # the messages of a statement: order ids and bodies
+BATCHED = "unnest($1::uuid[], $2::jsonb[])"  # the batch of messages: order ids and bodies
 
 
-def move(fact: str, status: str, legs: str, until: str, *messages: tuple[str, str, str]) -> str:
-    """A row of the life of an order: legs and status, history, commands and event."""
+def change_status(fact: str, status: str, legs: str, until: str, *messages: tuple[str, str, str]) -> str:
+    """One transition of an order: legs and status, history row, commands and event."""
     return f"""
         WITH it AS (UPDATE orders o SET {legs}, status = '{status}', version = version + 1, deadline = {until}
             FROM {BATCHED} m (id, body) WHERE o.id = m.id RETURNING o.*), {STEP.format(cause=fact)}
-        {send(*messages, ("order.events", f"Order{status.capitalize()}", STATE))}"""
+        {write_outbox(*messages, ("order.events", f"Order{status.capitalize()}", STATE))}"""
 
 
-def learn(leg: str, fact: str) -> str:
+def record_fact(leg: str, fact: str) -> str:
     return f"UPDATE orders o SET {leg} = '{fact}' FROM {BATCHED} m (id, body) WHERE o.id = m.id"
 
 
@@ -80,14 +80,14 @@ it AS (INSERT INTO orders SELECT uuidv7(), 1, 'placed', NULL, now() + interval '
     customer_id, id, $2::uuid, 'tok_visa', lines, 490, total_cents + 490, 'EUR', now() FROM cart RETURNING *),
 answer AS (INSERT INTO idempotency_keys SELECT $1::text, $3::text, '\\x00'::bytea, 202, ({STATE})::text FROM it),
 {STEP.format(cause="checkout")}
-{send(("product.commands", "ReserveStock", LINES), ("order.events", "OrderPlaced", STATE))} RETURNING 1
+{write_outbox(("product.commands", "ReserveStock", LINES), ("order.events", "OrderPlaced", STATE))} RETURNING 1
 """
 ORDER = {
-    "StockReserved": move(
+    "StockReserved": change_status(
         *("StockReserved", "reserved", "stock = 'reserved', payment = 'asked'", "now() + interval '15 minutes'"),
         ("payment.commands", "AuthorizePayment", MONEY),
     ),
-    "PaymentAuthorized": move(
+    "PaymentAuthorized": change_status(
         *(
             "PaymentAuthorized",
             "confirmed",
@@ -96,16 +96,16 @@ ORDER = {
         ),
         ("shipping.commands", "CreateShipment", LINES),
     ),
-    "ShipmentDispatched": move(
+    "ShipmentDispatched": change_status(
         *("ShipmentDispatched", "shipped", "shipment = 'dispatched'", "NULL"),
         ("product.commands", "CommitStock", NOTHING),
         ("payment.commands", "CapturePayment", NOTHING),
     ),
-    "StockCommitted": learn("stock", "committed"),
-    "PaymentCaptured": learn("payment", "captured"),
-    "ShipmentDelivered": move("ShipmentDelivered", "delivered", "shipment = 'delivered'", "NULL"),
+    "StockCommitted": record_fact("stock", "committed"),
+    "PaymentCaptured": record_fact("payment", "captured"),
+    "ShipmentDelivered": change_status("ShipmentDelivered", "delivered", "shipment = 'delivered'", "NULL"),
 }
-# All lines of an order or none; an order that is refused still counts for those behind it in the same batch.
+# All lines of an order are reserved, or none. In one batch, a refused order still counts against those behind it.
 RESERVE = f"""
 WITH line AS (SELECT m.id, n, (l->>'product_id')::uuid AS product_id, (l->>'quantity')::int AS quantity
     FROM {BATCHED} WITH ORDINALITY m (id, body, n), jsonb_array_elements(m.body->'lines') l),
@@ -127,7 +127,7 @@ WITH it AS (UPDATE reservations r SET hold = 'committed' FROM {BATCHED} m (id, b
 gone AS (UPDATE stock s SET on_hand = on_hand - quantity, reserved = reserved - quantity FROM (
     SELECT (l->>'product_id')::uuid AS product_id, sum((l->>'quantity')::int) AS quantity
     FROM it, jsonb_array_elements(it.lines) l GROUP BY 1) t WHERE s.product_id = t.product_id)
-{send(("product.events", "StockCommitted", NOTHING), key="it.order_id")}
+{write_outbox(("product.events", "StockCommitted", NOTHING), key="it.order_id")}
 """
 AUTHORIZE = f"""
 WITH it AS (INSERT INTO payments SELECT id, (body->>'amount_cents')::bigint, body->>'currency', 'authorizing'
@@ -142,16 +142,16 @@ INSERT INTO attempts (order_id, kind, due_at) SELECT order_id, 'capture', now() 
 """
 
 
-def outcome(kind: str, state: str, event: str) -> str:
-    """The second transaction of a call to the outside, of which the floor has none: its answer is taken as given."""
+def record_outcome(kind: str, state: str, event: str) -> str:
+    """The second transaction of a call to an external service. The floor makes no calls and assumes the answer."""
     return f"""
         WITH known AS (UPDATE attempts SET outcome = '{state}', due_at = NULL, payment_token = NULL
             WHERE due_at IS NOT NULL AND kind = '{kind}' RETURNING order_id),
         it AS (UPDATE payments p SET state = '{state}' FROM known k WHERE p.order_id = k.order_id RETURNING p.*)
-        {send(("payment.events", event, NOTHING), key="it.order_id")}"""
+        {write_outbox(("payment.events", event, NOTHING), key="it.order_id")}"""
 
 
-def carrier(state: str, then: str, due: str) -> str:
+def change_shipments(state: str, then: str, due: str) -> str:
     return f"UPDATE shipments SET state = '{then}', due_at = {due} WHERE due_at IS NOT NULL AND state = '{state}'"
 
 
@@ -160,10 +160,10 @@ INSERT INTO shipments SELECT id, (body->>'address_id')::uuid, body->'lines', 'cr
 FROM {BATCHED} m (id, body)
 """
 DISPATCHED, DELIVERED = (
-    f"WITH it AS ({moved} RETURNING *) {send(('shipping.events', event, NOTHING), key='it.order_id')}"
+    f"WITH it AS ({moved} RETURNING *) {write_outbox(('shipping.events', event, NOTHING), key='it.order_id')}"
     for moved, event in [
-        (carrier("accepted", "dispatched", "now()"), "ShipmentDispatched"),
-        (carrier("dispatched", "delivered", "NULL"), "ShipmentDelivered"),
+        (change_shipments("accepted", "dispatched", "now()"), "ShipmentDispatched"),
+        (change_shipments("dispatched", "delivered", "NULL"), "ShipmentDelivered"),
     ]
 )
 SHOW = f"""

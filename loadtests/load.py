@@ -1,4 +1,4 @@
-"""Customers who place orders, and the death of the broker among them."""
+"""The load: customers who place orders at once, and the kill -9 of a process meanwhile."""
 
 import asyncio
 import os
@@ -13,37 +13,37 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from loadtests.audit import at_rest
-from loadtests.shop import Customer, Shop, persist
+from loadtests.audit import wait_until_settled
+from loadtests.shop import Customer, Shop, retry_until_success
 
-REST_SECONDS = 300  # a cruel world lets orders wait for its answers
+SETTLE_SECONDS = 300  # with harsh faults, orders wait long for answers
 T = TypeVar("T")
 
 
 @dataclass
 class Load:
-    """The customers, and what they saw."""
+    """The customers, and what was measured at their checkouts."""
 
     shop: Shop
     customers: list[Customer]
     at_once: int
     products: list[str]
     accepted_seconds: list[float] = field(default_factory=list)
-    refused: int = 0  # checkouts that were tried again
+    refused: int = 0  # tries of checkouts that failed and were repeated
 
     async def fill_carts(self, customers: Sequence[Customer]) -> None:
-        """Two lines each."""
-        await at_once(self.at_once, [self._fill_cart(customer) for customer in customers])
+        """Put two lines into each cart."""
+        await run_concurrently(self.at_once, [self._fill_cart(customer) for customer in customers])
 
     async def _fill_cart(self, customer: Customer) -> None:
         first, second = random.sample(self.products, 2)
-        await persist(lambda: customer.put(first))
-        await persist(lambda: customer.put(second))
+        await retry_until_success(lambda: customer.put_in_cart(first))
+        await retry_until_success(lambda: customer.put_in_cart(second))
 
     async def place(self, customers: Sequence[Customer]) -> list[UUID]:
-        """Check out, and come back when all is done that follows."""
-        ids = await at_once(self.at_once, [self._place(customer) for customer in customers])
-        await at_rest(self.shop, ids, REST_SECONDS)
+        """Check out, and wait until all that follows is done."""
+        ids = await run_concurrently(self.at_once, [self._place(customer) for customer in customers])
+        await wait_until_settled(self.shop, ids, SETTLE_SECONDS)
         return ids
 
     async def _place(self, customer: Customer) -> UUID:
@@ -54,15 +54,15 @@ class Load:
             tries += 1
             return await customer.check_out(key=key)
 
-        answer = await persist(check_out)
+        answer = await retry_until_success(check_out)
         self.accepted_seconds.append(time.monotonic() - started)
         self.refused += tries - 1
         return UUID(answer.json()["order_id"])
 
 
 @dataclass
-class Kill:
-    """kill -9 of a child of the shop, once so many more orders are accepted."""
+class ProcessKill:
+    """kill -9 of a child process of the shop, after a number of further accepted orders."""
 
     load: Load
     child: str
@@ -71,13 +71,13 @@ class Kill:
 
     async def run(self) -> None:
         until = len(self.load.accepted_seconds) + self.after
-        while len(self.load.accepted_seconds) < until:  # noqa: ASYNC110  # seldom, and who places orders need not know
+        while len(self.load.accepted_seconds) < until:  # noqa: ASYNC110  # the customers need not know of it
             await asyncio.sleep(0.01)
         os.kill(self.load.shop.pid(self.child), signal.SIGKILL)
         self.at = datetime.now(UTC)
 
-    async def standstill(self) -> float:
-        """Seconds: the longest that no order made a step which takes messages, from the kill on."""
+    async def longest_standstill(self) -> float:
+        """Seconds: the longest pause, after the kill, between two steps of orders that need messages."""
         steps = """
             SELECT max(extract(epoch FROM at - before))::float FROM (
                 SELECT at, lag(at) OVER (ORDER BY at) AS before FROM steps WHERE status <> 'placed'
@@ -87,11 +87,12 @@ class Kill:
             return float(await order.fetchval(steps, self.at) or 0)
 
 
-async def at_once(most: int, acts: Sequence[Awaitable[T]]) -> list[T]:
-    turns = asyncio.Semaphore(most)
+async def run_concurrently(limit: int, awaitables: Sequence[Awaitable[T]]) -> list[T]:
+    """All results, with at most `limit` awaitables in progress at once."""
+    semaphore = asyncio.Semaphore(limit)
 
-    async def act(it: Awaitable[T]) -> T:
-        async with turns:
+    async def run(it: Awaitable[T]) -> T:
+        async with semaphore:
             return await it
 
-    return await asyncio.gather(*(act(it) for it in acts))
+    return await asyncio.gather(*(run(it) for it in awaitables))

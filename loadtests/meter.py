@@ -1,4 +1,4 @@
-"""What processes cost: CPU seconds by name, of processes that have ended as well, and memory."""
+"""What processes cost: CPU seconds by name, including descendants that have ended, and memory."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,27 +10,27 @@ Seconds = dict[str, float]
 
 
 class Meter:
-    """Named processes, each with all its descendants. Living descendants of those in `alone` are not theirs."""
+    """Named processes, each with its descendants; those named in `alone` without descendants that still run."""
 
     def __init__(self, pids: Mapping[str, int], alone: Sequence[str] = ()) -> None:
         self._pids, self._alone = dict(pids), alone
 
     def seconds(self) -> Seconds:
-        """CPU seconds, of user and system, since each began."""
+        """CPU seconds, of user and system, since the start of each process."""
         return {name: _seconds(psutil.Process(pid), name not in self._alone) for name, pid in self._pids.items()}
 
     def bytes(self) -> dict[str, int]:
         return {name: memory_of(pid, family=name not in self._alone) for name, pid in self._pids.items()}
 
 
-def spent(before: Seconds, after: Seconds) -> Seconds:
+def difference(before: Seconds, after: Seconds) -> Seconds:
     return {name: after[name] - seconds for name, seconds in before.items()}
 
 
 def _seconds(process: psutil.Process, family: bool) -> float:
-    """What a process that has ended spent is with the one that waited for it (`children_`), so it is not lost.
+    """The time of a process that has ended counts for the parent that waited for it (`children_`), so none is lost.
 
-    A process that ends while the family is read would be missed or counted twice: then all are read once more.
+    A process that ends while the family is read would be missed or counted twice; then all are read once more.
     """
     while True:
         members = [process, *(process.children(recursive=True) if family else [])]

@@ -1,4 +1,4 @@
-"""Where the services spend their time, sampled by py-spy from outside while orders are measured."""
+"""The functions in which the services spend CPU, sampled by py-spy while orders are measured."""
 
 import signal
 import subprocess
@@ -14,14 +14,14 @@ from loadtests.shop import Shop
 
 PER_SECOND = 100
 TOP = 10
-# Where a thread waits, which py-spy may take for work: loop and helper threads of asyncio, the loop of uvloop.
+# Functions in which a thread waits, though py-spy may count it as running: asyncio's loop and threads, uvloop's loop.
 IDLE = ("select (selectors.py", "wait (threading.py", "run (asyncio/runners.py")
 Stack = tuple[str, ...]  # functions, the outermost first
 
 
 @dataclass
 class Profile:
-    """How often each stack of a process was seen at work."""
+    """How often each stack of a process was sampled while it ran."""
 
     name: str
     stacks: Counter[Stack] = field(default_factory=Counter)
@@ -31,25 +31,25 @@ class Profile:
         return self.stacks.total()
 
     def own(self) -> list[tuple[str, int]]:
-        """The functions that were running most often."""
+        """The functions that ran most often."""
         return self._top(lambda stack: stack[-1:])
 
     def whole(self) -> list[tuple[str, int]]:
-        """The functions of chassis and services that were running, or waiting for a function they had called."""
+        """The functions of chassis and service that were most often on the stack."""
         return self._top(lambda stack: {it for it in stack if "(chassis/" in it or f"({self.name}/" in it})
 
-    def _top(self, seen: Callable[[Stack], Iterable[str]]) -> list[tuple[str, int]]:
+    def _top(self, select: Callable[[Stack], Iterable[str]]) -> list[tuple[str, int]]:
         counts: Counter[str] = Counter()
         for stack, count in self.stacks.items():
-            counts.update(dict.fromkeys(seen(stack), count))
+            counts.update(dict.fromkeys(select(stack), count))
         return counts.most_common(TOP)
 
 
 class Sampler:
-    """Samples what is written in Python inside `with sampler:`; the profiles add up. Without `on` it does nothing."""
+    """Samples the Python processes inside `with sampler:`; profiles add up over several uses. Idle unless `on`."""
 
     def __init__(self, shop: Shop, on: bool) -> None:
-        pids = {name: shop.pid(name) for name in [*shop.services, "outside"]}
+        pids = {name: shop.pid(name) for name in [*shop.services, "simulators"]}
         self._pids = pids if on else {}
         self._profiles = {name: Profile(name) for name in self._pids}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -66,7 +66,7 @@ class Sampler:
             command = [py_spy, "record", *options, "--output", str(self._file(name)), "--pid", str(pid)]
             self._running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if self._running:
-            time.sleep(1)  # it tells nobody when it begins
+            time.sleep(1)  # py-spy does not report when it begins
 
     def __exit__(self, *_: object) -> None:
         for process in self._running.values():
@@ -82,7 +82,7 @@ class Sampler:
 
 
 def _stacks(raw: Path) -> Counter[Stack]:
-    """What py-spy writes: on each line the functions, a blank and how often."""
+    """py-spy's raw format: on each line the functions of a stack, a blank, and the number of samples."""
     found: Counter[Stack] = Counter()
     for line in raw.read_text().splitlines():
         functions, _, count = line.rpartition(" ")

@@ -1,4 +1,4 @@
-"""What a bench has measured, as tables on a terminal."""
+"""The results of a bench, as tables on a terminal."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from loadtests.profile import Profile
 
 @dataclass(frozen=True)
 class Report:
-    """CPU in seconds by process, memory in bytes; `not_counted` is the process that made the load."""
+    """CPU in seconds by process, memory in bytes. `not_counted` is the process that generated the load."""
 
     title: str
     orders: int
@@ -30,14 +30,14 @@ class Report:
     outcomes: Counter[str]
     floor: Floor | None
     profiles: Sequence[Profile]
-    refused: int = 0  # checkouts that were tried again
-    standstill_seconds: float | None = None  # after the kill of the broker, if it was killed
+    refused: int = 0  # tries of checkouts that failed and were repeated
+    standstill_seconds: float | None = None  # the longest, after a kill of the broker
 
     @property
     def cpu_ms(self) -> dict[str, float]:
-        """CPU milliseconds per order by process, the dearest first."""
-        dearest = sorted(self.cpu, key=lambda name: -self.cpu[name])
-        return {name: self.cpu[name] * 1000 / self.orders for name in dearest if name != self.not_counted}
+        """CPU milliseconds per order by process, most expensive first."""
+        by_cost = sorted(self.cpu, key=lambda name: -self.cpu[name])
+        return {name: self.cpu[name] * 1000 / self.orders for name in by_cost if name != self.not_counted}
 
     @property
     def total_cpu_ms(self) -> float:
@@ -48,28 +48,28 @@ class Report:
 
     @property
     def lines(self) -> dict[str, str]:
-        """What is said beside the processes."""
+        """The results that are not listed by process."""
         total, load = self.total_cpu_ms, self.cpu[self.not_counted] * 1000 / self.orders
-        said = {
+        lines = {
             "completed orders/s": f"{self.orders / self.seconds:.1f}",
             "accepted, p50 · p99": _percentiles(self.accepted_seconds),
             "confirmed, p50 · p99": _percentiles(self.confirmed_seconds),
             "CPU-ms per order": f"{total:.1f}",
         }
         if self.standstill_seconds is not None:
-            tries = f"{self.orders} accepted, {self.refused} tries refused, all ended"
-            said["broker killed"] = f"{tries}; it stood still for {self.standstill_seconds:.1f} s"
+            tries = f"{self.orders} accepted, {self.refused} tries refused, all settled"
+            lines["broker killed"] = f"{tries}; longest standstill {self.standstill_seconds:.1f} s"
         if self.floor:
             parts = ", ".join(f"{name} {s * 1000 / self.floor.orders:.2f}" for name, s in self.floor.seconds.items())
-            said["floor"] = f"{self.floor.cpu_ms:.2f} over {self.floor.orders} orders ({parts})"
-            said["ratio"] = f"{total / self.floor.cpu_ms:.1f} times the floor"
-        said["not counted"] = f"{load:.1f} CPU-ms per order for the load itself"
+            lines["floor"] = f"{self.floor.cpu_ms:.2f} over {self.floor.orders} orders ({parts})"
+            lines["ratio"] = f"{total / self.floor.cpu_ms:.1f} times the floor"
+        lines["not counted"] = f"{load:.1f} CPU-ms per order for the load itself"
         outcomes = ", ".join(f"{count} {status}" for status, count in sorted(self.outcomes.items()))
-        said["audit"] = f"in balance: {outcomes}, with the warm-up"
-        return said
+        lines["audit"] = f"in balance: {outcomes}, with the warm-up"
+        return lines
 
 
-def show(console: Console, report: Report) -> None:
+def print_report(console: Console, report: Report) -> None:
     processes = Table(title=report.title, title_justify="left", box=None, header_style="bold")
     processes.add_column("process")
     for column in ("CPU-ms/order", "share", "cart, not counted", "memory MB"):
@@ -81,10 +81,10 @@ def show(console: Console, report: Report) -> None:
     memory = sum(report.memory[name] for name in report.cpu_ms) / 2**20
     processes.add_row("all", f"{report.total_cpu_ms:.2f}", "100%", f"{carts:.2f}", f"{memory:.0f}", style="bold")
     console.print(processes)
-    said = Table(box=None, show_header=False)
+    summary = Table(box=None, show_header=False)
     for what, value in report.lines.items():
-        said.add_row(what, value)
-    console.print(said)
+        summary.add_row(what, value)
+    console.print(summary)
     for profile in report.profiles:
         console.print(_profile(profile))
 

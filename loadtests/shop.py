@@ -1,4 +1,4 @@
-"""A running shop and a customer of it, as load tests and tests see them."""
+"""A running shop and its customers, for load tests and tests."""
 
 import asyncio
 import json
@@ -20,61 +20,62 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from cli.seed import BATCH, products
 from local import NAME
 from local.server import free_port
 
 ENDED = ("delivered", "cancelled")
-FOR_A_WHILE = (409, 429, 500, 502, 503, 504)
+RETRYABLE = (409, 429, 500, 502, 503, 504)
 START_SECONDS, STOP_SECONDS, PATIENCE_SECONDS = 90, 20, 60
 
 
 @dataclass
 class Shop:
-    """A running shop. `told` is what its supervisor writes about itself."""
+    """A running shop."""
 
     folder: Path
     process: subprocess.Popen[bytes]
 
     @property
-    def state(self) -> Path:
-        """The folder in which the system keeps what it has."""
+    def state_folder(self) -> Path:
+        """The folder with the data, secrets and logs of the system."""
         return self.folder / f".{NAME}"
 
     @property
-    def told(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.state / "state.json").read_text())
-        return found
+    def running(self) -> dict[str, Any]:
+        """What the supervisor writes about the running system: `local.state.RunningSystem` as JSON."""
+        system: dict[str, Any] = json.loads((self.state_folder / "running.json").read_text())
+        return system
 
     def url(self, name: str) -> str:
-        return str(self.told["urls"][name])
+        return str(self.running["urls"][name])
 
     def pid(self, name: str) -> int:
-        return next(int(child["pid"]) for child in self.told["children"] if child["name"] == name)
+        return next(int(child["pid"]) for child in self.running["children"] if child["name"] == name)
 
     @property
     def services(self) -> list[str]:
-        """The names of those that have a database."""
-        return sorted(self.told["secrets"]["database"])
+        """The names of all services."""
+        return sorted(self.running["secrets"]["database"])
 
     @property
-    def service(self) -> dict[str, str]:
-        """The headers of a service."""
-        return {"authorization": f"Bearer {service_token('test', self.told['service_key'])}"}
+    def service_headers(self) -> dict[str, str]:
+        """The headers of a request by a service."""
+        return {"authorization": f"Bearer {service_token('test', self.running['service_key'])}"}
 
     def staff(self) -> httpx.AsyncClient:
         """The internal listener, with the rights of a service."""
-        return httpx.AsyncClient(base_url=self.url("internal"), headers=self.service, timeout=15)
+        return httpx.AsyncClient(base_url=self.url("internal"), headers=self.service_headers, timeout=15)
 
     @property
     def superuser_url(self) -> str:
-        password = (self.state / "postgres" / "superuser").read_text()
+        password = (self.state_folder / "postgres" / "superuser").read_text()
         return f"postgresql://postgres:{password}@{self.url('postgres')}/postgres"
 
     @asynccontextmanager
     async def database(self, service: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-        """As the superuser, so that PostgreSQL knows from each other what the service asks and what is asked here."""
+        """As the superuser, so that PostgreSQL tells apart the statements of the service and those of the caller."""
         connection = await asyncpg.connect(self.superuser_url.removesuffix("postgres") + service)
         try:
             yield connection
@@ -83,12 +84,12 @@ class Shop:
 
     @asynccontextmanager
     async def customer(self) -> AsyncIterator["Customer"]:
-        """Somebody new, with an account and an address."""
+        """A new customer, with an account and an address."""
         async with httpx.AsyncClient(base_url=f"{self.url('public')}/api/v1", timeout=15) as http:
             account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada Test"}
-            await persist(lambda: http.post("/accounts", json=account))
+            await retry_until_success(lambda: http.post("/accounts", json=account))
             credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
-            tokens = (await persist(lambda: http.post("/tokens", json=credentials))).json()
+            tokens = (await retry_until_success(lambda: http.post("/tokens", json=credentials))).json()
             http.headers["authorization"] = f"Bearer {tokens['access_token']}"
             home = {"name": "Ada", "street": "1 Test Street", "postcode": "10115", "city": "Berlin", "country": "DE"}
             address = await _ok(http.post("/me/addresses", json=home))
@@ -97,18 +98,17 @@ class Shop:
 
 @dataclass
 class Customer:
-    """Buys, and waits for what becomes of it."""
+    """A customer who buys, and waits for the end of the order."""
 
     shop: Shop
     http: httpx.AsyncClient
     address_id: str
 
-    async def put(self, product_id: str, quantity: int = 1) -> httpx.Response:
-        """So many of a product into the cart."""
+    async def put_in_cart(self, product_id: str, quantity: int = 1) -> httpx.Response:
         return await self.http.put(f"/cart/lines/{product_id}", json={"quantity": quantity})
 
     async def fill_cart(self, product_id: str, quantity: int = 1) -> None:
-        await _ok(self.put(product_id, quantity))
+        await _ok(self.put_in_cart(product_id, quantity))
 
     async def check_out(self, card: str = "tok_visa", key: str | None = None) -> httpx.Response:
         body = {"address_id": self.address_id, "payment_token": card}
@@ -118,8 +118,8 @@ class Customer:
         await self.fill_cart(product_id, quantity)
         return UUID((await _ok(self.check_out(card)))["order_id"])
 
-    async def ended(self, order_id: UUID, seconds: float = 60) -> dict[str, Any]:
-        """The order as the public API shows it once it has ended."""
+    async def wait_until_ended(self, order_id: UUID, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the order is delivered or cancelled. Returns it as the public API shows it."""
         until = time.monotonic() + seconds
         while (order := await _ok(self.http.get(f"/orders/{order_id}")))["status"] not in ENDED:
             assert time.monotonic() < until, f"not ended after {seconds} s: {order}"
@@ -127,15 +127,15 @@ class Customer:
         return dict(order)
 
 
-async def persist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """Ask as a good client does: again, with the same key if it has one, until it is done."""
+async def retry_until_success(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """Send a request again until it succeeds, as a good client does: with the same idempotency key each time."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            answer = await ask()
+            answer = await send()
             if answer.is_success:
                 return answer
-            assert answer.status_code in FOR_A_WHILE, answer.text
+            assert answer.status_code in RETRYABLE, answer.text
             assert time.monotonic() < until, answer.text
         except httpx.TransportError:
             assert time.monotonic() < until, "no answer"
@@ -148,18 +148,18 @@ async def _ok(answer: Any) -> Any:
     return response.json()
 
 
-Open = Callable[..., Shop]
+OpenShop = Callable[..., Shop]
 
 
 @contextmanager
 def open_shop(variables: Mapping[str, str], folder: Path | None = None, size: int = 50) -> Iterator[Shop]:
-    """The whole shop as `run` starts it, with so many products, on ports of its own; stopped at the end.
+    """The whole shop as `agora run` starts it, on free ports, with `size` products; stopped at the end.
 
-    What it wrote goes with it, unless it was given a folder.
+    Its data is deleted at the end, unless a folder is given.
     """
     home = folder or Path(tempfile.mkdtemp(prefix="shop-"))
     home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o711)  # PostgreSQL may run as another user, who has to get there
+    home.chmod(0o711)  # PostgreSQL may run as another user, which has to reach the folder
     ports = {f"{name}_PORT": str(free_port()) for name in ("PUBLIC", "INTERNAL", "HOOKS")}
     environment = {**os.environ, **ports, **variables}
     command = [sys.executable, "-m", "cli", "run", "--seed", "0"]
@@ -182,14 +182,14 @@ def _wait_until_ready(shop: Shop) -> None:
     while time.monotonic() < until:
         if shop.process.poll() is not None:
             break
-        if (shop.state / "state.json").exists() and shop.told.get("ready_seconds") is not None:
+        if (shop.state_folder / "running.json").exists() and shop.running.get("ready_seconds") is not None:
             return
         time.sleep(0.1)
     raise RuntimeError(f"the shop does not start: {(shop.folder / 'run.log').read_text()}")
 
 
 def _seed(shop: Shop, size: int) -> None:
-    left = products(size)
-    with httpx.Client(headers=shop.service, timeout=30) as http:
-        while batch := list(islice(left, BATCH)):
+    remaining = products(size)
+    with httpx.Client(headers=shop.service_headers, timeout=30) as http:
+        while batch := list(islice(remaining, BATCH)):
             http.post(f"{shop.url('internal')}/product/products", json=batch).raise_for_status()

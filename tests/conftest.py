@@ -11,8 +11,8 @@ import pytest_asyncio
 
 import loadtests.shop
 from collector import Collector
-from loadtests.audit import at_rest, so_far
-from loadtests.shop import Open, Shop
+from loadtests.audit import initial_stock_and_orders, wait_until_settled
+from loadtests.shop import OpenShop, Shop
 from servers import GroupServers, group_of
 
 # The groups that take longest start first, and within one the tests that kill something run last.
@@ -77,13 +77,13 @@ def shop(kafka_shop: Shop) -> Shop:
 async def left_at_rest(shop: Shop) -> Any:
     """Use it in each test of the shared shop: what the test began has come to its end when the next one starts."""
     yield
-    _, orders = await so_far(shop)
-    await at_rest(shop, orders)
-    assert {it["name"]: it["state"] for it in shop.told["children"] if it["state"] != "ready"} == {}
+    _, orders = await initial_stock_and_orders(shop)
+    await wait_until_settled(shop, orders)
+    assert {it["name"]: it["state"] for it in shop.running["children"] if it["state"] != "ready"} == {}
 
 
 @pytest.fixture(scope="module")
-def open_shop() -> Iterator[Open]:
+def open_shop() -> Iterator[OpenShop]:
     """`open_shop(BROKER="pulsar")`: a shop of its own, with 50 products, stopped at the end of the module."""
     with ExitStack() as shops:
 

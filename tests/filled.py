@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from chassis.migrate import migrate
+from chassis.process.migrate import migrate
 from chassis.service import installed
 from chassis.testing import new_database
 
@@ -24,8 +24,8 @@ SMALL = {
     "erasures",  # a row per person who leaves
     "generations",
     "outbox",  # published rows leave it at once
-    "parked_keys",
-    "parked_messages",
+    "dead_letter_keys",
+    "dead_letters",
     "rebuilds",
     "reconciliations",
     "signing_keys",

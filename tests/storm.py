@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from ledger.waiting import until
-from loadtests.audit import at_rest, audit, so_far
-from loadtests.shop import Customer, Shop, persist
+from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
+from loadtests.shop import Customer, Shop, retry_until_success
 
 AT_ONCE = 8
 BACK_SECONDS = 60  # within which a killed child is ready again, and what waited for it has gone on
@@ -19,7 +19,7 @@ async def storm(shop: Shop, children: Sequence[str], orders_per_kill: int, seed:
     """Kill -9 one child after the other, each amid orders of its own, and audit the shop: every order is delivered."""
     async with shop.database("product") as connection:
         products = [str(row["product_id"]) for row in await connection.fetch("SELECT product_id FROM stock")]
-    before, earlier = await so_far(shop)
+    before, earlier = await initial_stock_and_orders(shop)
     accepted: list[UUID] = []
     wanted = 0
 
@@ -41,20 +41,20 @@ async def storm(shop: Shop, children: Sequence[str], orders_per_kill: int, seed:
 
     async with asyncio.timeout(BACK_SECONDS * (1 + len(children))):
         await asyncio.gather(kill(), *[buy(number) for number in range(AT_ONCE)])
-    await at_rest(shop, accepted)
-    await audit(shop, [*earlier, *accepted], before)
+    await wait_until_settled(shop, accepted)
+    await audit_shop(shop, [*earlier, *accepted], before)
     assert await not_delivered(shop, accepted) == {}
 
 
 async def place(customer: Customer, product_id: str) -> UUID:
     key = str(uuid4())
-    await persist(lambda: customer.put(product_id))
-    answer = await persist(lambda: customer.check_out(key=key))
+    await retry_until_success(lambda: customer.put_in_cart(product_id))
+    answer = await retry_until_success(lambda: customer.check_out(key=key))
     return UUID(answer.json()["order_id"])
 
 
 def all_ready(shop: Shop) -> bool:
-    return all(child["state"] == "ready" for child in shop.told["children"])
+    return all(child["state"] == "ready" for child in shop.running["children"])
 
 
 async def not_delivered(shop: Shop, accepted: Sequence[UUID]) -> dict[UUID, tuple[str, str | None]]:

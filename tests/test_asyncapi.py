@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from chassis.messaging.message import Envelope, Message
+from chassis.message import Envelope, Message
 from chassis.service import installed
 from tools.asyncapi import document
 from tools.contracts import contracts, schema_of

@@ -1,4 +1,4 @@
-"""`make bench` in small: its table while the outside world is cruel, and that it ends red when a piece is missing."""
+"""`make bench` in small: its table with harsh faults, and that it ends red when a piece is missing."""
 
 import asyncio
 import os
@@ -15,9 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtests import bench
-from loadtests.audit import audit, so_far
-from loadtests.floor import Floor, FloorFailed, measure
-from loadtests.floor import Servers as FloorServers
+from loadtests.audit import audit_shop, initial_stock_and_orders
+from loadtests.floor import Floor, FloorFailed, FloorServers, measure
 from loadtests.meter import Meter
 from loadtests.report import Report
 from loadtests.shop import Shop
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.timeout(240)
 in_a_shop_of_its_own = pytest.mark.xdist_group("bench")
 PRINTED = [
     "CPU-ms/order", "cart, not counted", "memory MB", "completed orders/s", "accepted, p50", "confirmed, p50",
-    "CPU-ms per order", "audit", "postgres", "pulsar", "envoy", "outside", "supervisor",
+    "CPU-ms per order", "audit", "postgres", "pulsar", "envoy", "simulators", "supervisor",
     "aggregator", "notification", "order", "payment", "product", "shipping", "user",
 ]  # fmt: skip
 PARENT = """
@@ -49,8 +48,8 @@ IMPATIENT = {
 TAKE_ONE = "UPDATE stock SET on_hand = on_hand - 1 WHERE product_id IN (SELECT product_id FROM stock LIMIT 1)"
 
 
-def start_bench(folder: Path, outside: str, *more: str) -> "subprocess.Popen[bytes]":
-    options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--outside", outside, "--folder", str(folder)]
+def start_bench(folder: Path, faults: str, *more: str) -> "subprocess.Popen[bytes]":
+    options = ["--orders", "20", "--concurrency", "4", "--no-floor", "--faults", faults, "--folder", str(folder)]
     command = [sys.executable, "-m", "loadtests.bench", *options, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | IMPATIENT)
 
@@ -63,8 +62,8 @@ def folder() -> Iterator[Path]:
 
 
 @in_a_shop_of_its_own
-async def test_orders_on_pulsar_are_in_balance_while_the_outside_world_is_cruel(folder: Path) -> None:
-    started = start_bench(folder, "cruel", "--broker", "pulsar")
+async def test_orders_on_pulsar_are_in_balance_with_harsh_faults(folder: Path) -> None:
+    started = start_bench(folder, "harsh", "--broker", "pulsar")
     said = await end(started)
     assert started.returncode == 0, said
     assert [word for word in PRINTED if word not in said] == []
@@ -73,12 +72,12 @@ async def test_orders_on_pulsar_are_in_balance_while_the_outside_world_is_cruel(
 @pytest.mark.xdist_group("shop")
 @pytest.mark.usefixtures("left_at_rest")
 async def test_a_piece_that_is_missing_in_the_stock_turns_the_audit_red(shop: Shop) -> None:
-    before, orders = await so_far(shop)
-    await audit(shop, orders, before)
+    before, orders = await initial_stock_and_orders(shop)
+    await audit_shop(shop, orders, before)
     async with shop.database("product") as product:
         await product.execute(TAKE_ONE)
         with pytest.raises(AssertionError):
-            await audit(shop, orders, before)
+            await audit_shop(shop, orders, before)
         await product.execute(TAKE_ONE.replace("on_hand - 1", "on_hand + 1"))
 
 
@@ -95,7 +94,7 @@ def test_an_audit_that_is_red_ends_the_bench_red(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.long
 @in_a_shop_of_its_own
 async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) -> None:
-    started = start_bench(folder, "kind")
+    started = start_bench(folder, "none")
     shop = Shop(folder, started)
     await until_more_orders(shop)
     async with shop.database("product") as product:
@@ -109,7 +108,7 @@ async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) ->
 @in_a_shop_of_its_own
 @pytest.mark.parametrize("broker", ["kafka", "pulsar"])
 async def test_kill_9_of_the_broker_in_the_middle_loses_no_order(folder: Path, broker: str) -> None:
-    started = start_bench(folder, "kind", "--broker", broker, "--kill-broker")
+    started = start_bench(folder, "none", "--broker", broker, "--kill-broker")
     said = await end(started)
     assert started.returncode == 0, said
     assert "20 accepted" in said

@@ -8,9 +8,9 @@ import pytest
 
 from loadtests.clients import Record
 from loadtests.messaging import measure
-from loadtests.messaging.by_hand import ByHand
-from loadtests.messaging.measure import Bench, Failed
-from loadtests.messaging.service import seen
+from loadtests.messaging.hand_written import HandWrittenPath
+from loadtests.messaging.measure import BenchFailed, MessagingBench
+from loadtests.messaging.service import handled
 from local.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(240)
@@ -45,17 +45,17 @@ def test_what_it_does_not_know_is_named(option: str, said: str) -> None:
     assert said in done.stderr
 
 
-class LosesTheFirst(ByHand):
+class LosesTheFirst(HandWrittenPath):
     """Handles all but the first message of a batch."""
 
     async def handle(self, records: Sequence[Record]) -> None:
         await super().handle(records[1:])
-        seen.more()
+        handled.add()
 
 
 async def test_a_message_that_makes_no_row_ends_it_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "COMMIT_SECONDS", 0.1)
     with Postgres.temporary() as postgres:
-        bench = Bench(postgres, "memory")
-        with pytest.raises(Failed, match=r"\d+ rows of 100 messages"):
+        bench = MessagingBench(postgres, "memory")
+        with pytest.raises(BenchFailed, match=r"\d+ rows of 100 messages"):
             await bench.throughput(LosesTheFirst, 10, 90, 10)

@@ -6,13 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event, Message
+from chassis.calls import Api, Layer
+from chassis.database import Table, UnitOfWork, rows
+from chassis.message import Event, Message
+from chassis.messaging import Subscriptions
 from chassis.service import Service, installed
-from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import Table
-from chassis.work import UnitOfWork
-from tools.consumers import reads, unserved
+from tools.consumers import fields_read, unmet_needs
 from tools.contracts import schema_of, schemas
 
 
@@ -98,7 +97,7 @@ def subscribed(type_: type[Message], handler: Callable[..., None], **needs: Any)
     ],
 )
 def test_what_a_handler_reads(handler: Callable[..., None], needs: dict[str, Any], fields: set[str]) -> None:
-    assert reads(subscribed(Stored, handler, **needs).by_type[Stored.wire_type]) == fields
+    assert fields_read(subscribed(Stored, handler, **needs).by_type[Stored.wire_type]) == fields
 
 
 @pytest.mark.parametrize(
@@ -106,22 +105,22 @@ def test_what_a_handler_reads(handler: Callable[..., None], needs: dict[str, Any
     [
         (by_name, Stored, {}, []),
         (by_name, StoredAsRead, {}, []),
-        (by_name, StoredWithRoom, {}, ["reader needs room of depot.stored.v1, which need not be there"]),
-        (nothing, StoredInWords, {}, ["reader does not take pieces of depot.stored.v1: integer, not string"]),
-        (a_field_that_is_not_there, Stored, {}, ["reader reads weight of depot.stored.v1, which is not in it"]),
-        (nothing, Stored, {"id": "shelve"}, ["reader reads shelve of depot.stored.v1, which is not in it"]),
+        (by_name, StoredWithRoom, {}, ["reader needs room of depot.stored.v1, which messages may lack"]),
+        (nothing, StoredInWords, {}, ["reader does not accept pieces of depot.stored.v1: integer, not string"]),
+        (a_field_that_is_not_there, Stored, {}, ["reader reads weight of depot.stored.v1, which has no such field"]),
+        (nothing, Stored, {"id": "shelve"}, ["reader reads shelve of depot.stored.v1, which has no such field"]),
     ],
 )
 def test_a_consumer_gets_what_it_needs(
     handler: Callable[..., None], type_: type[Message], needs: dict[str, Any], said: list[str]
 ) -> None:
     reader = Service(Api("reader", Layer.EXPERIENCE), subscriptions=subscribed(type_, handler, **needs))
-    assert list(unserved({"reader": reader}, {"depot.stored.v1": schema_of(Stored)})) == said
+    assert list(unmet_needs({"reader": reader}, {"depot.stored.v1": schema_of(Stored)})) == said
 
 
 def test_whoever_still_subscribes_to_what_is_gone_is_named() -> None:
     left = {name: it for name, it in schemas().items() if name != "user.user_erased.v1"}
-    assert list(unserved(installed(), left)) == [
+    assert list(unmet_needs(installed(), left)) == [
         f"{who} subscribes to user.user_erased.v1, and there is no such contract"
         for who in ("aggregator", "notification", "order")
     ]
@@ -132,7 +131,7 @@ def test_a_consumer_of_today_is_told_what_an_older_producer_lacks() -> None:
     older = schemas()
     del older["payment.payment_refunded.v1"]["properties"]["refund_id"]
     older["payment.payment_refunded.v1"]["required"].remove("refund_id")
-    assert list(unserved(installed(), older)) == [
-        "order needs refund_id of payment.payment_refunded.v1, which need not be there",
-        "order reads refund_id of payment.payment_refunded.v1, which is not in it",
+    assert list(unmet_needs(installed(), older)) == [
+        "order needs refund_id of payment.payment_refunded.v1, which messages may lack",
+        "order reads refund_id of payment.payment_refunded.v1, which has no such field",
     ]

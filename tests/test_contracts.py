@@ -10,10 +10,18 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from chassis.messaging.message import Command, Event, Message
+from chassis.message import Command, Event, Message
 from contracts.product import StockReserved
-from tools.compatibility import Schema, breaks
-from tools.contracts import FOLDER, committed, in_folder, not_additive, refusals, schema_of, schemas
+from tools.compatibility import Schema, incompatible_fields
+from tools.contracts import (
+    FOLDER,
+    breaking_changes,
+    committed_schemas,
+    find_breaking_changes,
+    read_schemas,
+    schema_of,
+    schemas,
+)
 
 ROOT = Path(__file__).parent.parent
 GONE: Any = object()
@@ -69,9 +77,9 @@ REFUSED = [
     ({"note": GONE}, "note", "removed"),
     ({"count": GONE}, "count", "removed"),
     ({"count": GONE, "amount": (int, 0)}, "count", "removed"),  # which is what a rename is
-    ({"new": (int, ...)}, "new", "required now, and messages from before lack it"),
-    ({"note": (str | None, ...)}, "note", "required now, and messages from before lack it"),
-    ({"note": (str, "")}, "note", "narrowed, and messages from before do not fit: null, not string"),
+    ({"new": (int, ...)}, "new", "required now, and older messages lack it"),
+    ({"note": (str | None, ...)}, "note", "required now, and older messages lack it"),
+    ({"note": (str, "")}, "note", "narrowed, and older messages do not fit: null, not string"),
     ({"count": (str, ...)}, "count", "changed: integer, not string"),
     ({"count": (Annotated[int, Field(ge=1)], ...)}, "count", "narrowed, * minimum none, not 1"),
     ({"name": (Annotated[str, Field(max_length=9)], ...)}, "name", "narrowed, * maxLength 10, not 9"),
@@ -88,11 +96,11 @@ REFUSED = [
 ]
 # A command may be widened: its one reader is deployed before those who send it.
 REFUSED_FOR_EVENTS = [
-    ({"id": (str, ...)}, "id", "widened, and consumers from before park it: format none, not uuid"),
+    ({"id": (str, ...)}, "id", "widened, and older consumers dead-letter it: format none, not uuid"),
     ({"count": (float, ...)}, "count", "widened, * number, not integer"),
     ({"count": (int | None, ...)}, "count", "widened, * null, not integer"),
     ({"count": (int | str, ...)}, "count", "widened, * string, not integer"),
-    ({"count": (int, 0)}, "count", "may be absent now, and consumers from before need it"),
+    ({"count": (int, 0)}, "count", "may be absent now, and older consumers need it"),
     ({"name": (str, ...)}, "name", "widened, * maxLength none, not 10"),
     ({"name": (Annotated[str, Field(max_length=11)], ...)}, "name", "widened, * maxLength 11, not 10"),
     ({"status": (Literal["open", "shut", "ajar"], ...)}, "status", "widened, * the value 'ajar'"),
@@ -112,41 +120,44 @@ ADDITIVE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize(("change", "field", "said"), [*REFUSED, *REFUSED_FOR_EVENTS])
 def test_an_event_refuses(change: dict[str, Any], field: str, said: str) -> None:
-    ((noticed, reason),) = breaks(contract(Event), contract(Event, **change))
+    ((noticed, reason),) = incompatible_fields(contract(Event), contract(Event, **change))
     assert (noticed, fnmatchcase(reason, f"{said}*")) == (field, True), reason
 
 
 @pytest.mark.parametrize(("change", "field"), [it[:2] for it in REFUSED])
 def test_a_command_refuses(change: dict[str, Any], field: str) -> None:
-    assert [noticed for noticed, _ in breaks(contract(Command), contract(Command, **change))] == [field]
+    assert [noticed for noticed, _ in incompatible_fields(contract(Command), contract(Command, **change))] == [field]
 
 
 @pytest.mark.parametrize("change", [it for it, _, _ in REFUSED_FOR_EVENTS])
 def test_a_command_may_be_widened(change: dict[str, Any]) -> None:
-    assert list(breaks(contract(Command), contract(Command, **change))) == []
+    assert list(incompatible_fields(contract(Command), contract(Command, **change))) == []
 
 
 @pytest.mark.parametrize("kind", [Command, Event])
 @pytest.mark.parametrize("change", ADDITIVE)
 def test_what_is_added_passes(kind: type[Message], change: dict[str, Any]) -> None:
-    assert list(breaks(contract(kind), contract(kind, **change))) == []
+    assert list(incompatible_fields(contract(kind), contract(kind, **change))) == []
 
 
 def test_a_contract_that_is_gone_or_renamed_is_refused_and_a_new_one_is_not() -> None:
     old, renamed = contract(Event), contract(Event, "shop.it.v2")
-    assert refusals([old], {"shop.it.v2": renamed}) == ["shop.it.v1: removed"]
-    assert refusals([old], {"shop.it.v1": old, "shop.it.v2": renamed}) == []
+    assert breaking_changes([old], {"shop.it.v2": renamed}) == ["shop.it.v1: removed"]
+    assert breaking_changes([old], {"shop.it.v1": old, "shop.it.v2": renamed}) == []
 
 
 def test_an_event_that_becomes_a_command_has_another_topic() -> None:
-    assert dict(breaks(contract(Event), contract(Command)))["topic"] == "changed from shop.events to shop.commands"
+    assert (
+        dict(incompatible_fields(contract(Event), contract(Command)))["topic"]
+        == "changed from shop.events to shop.commands"
+    )
 
 
 def test_one_line_lets_one_change_through() -> None:
     new = {"shop.it.v1": contract(Event, note=GONE, name=GONE)}
-    both = refusals([contract(Event)], new)
+    both = breaking_changes([contract(Event)], new)
     assert both == ["shop.it.v1 name: removed", "shop.it.v1 note: removed"]
-    assert refusals([contract(Event)], new, let_through=both[:1]) == both[1:]
+    assert breaking_changes([contract(Event)], new, exceptions=both[:1]) == both[1:]
 
 
 class Repository:
@@ -185,22 +196,22 @@ def other_shape() -> tuple[Schema, str]:
 def test_without_a_history_the_files_are_what_counts(repository: Repository) -> None:
     before, said = other_shape()
     repository.write(before)
-    assert not_additive(repository.folder) == [said]
+    assert find_breaking_changes(repository.folder) == [said]
 
 
 def test_whoever_writes_the_schema_anew_or_deletes_it_is_found_by_the_history(repository: Repository) -> None:
     before, said = other_shape()
     repository.git("init")
-    assert list(committed(repository.folder)) == []
+    assert list(committed_schemas(repository.folder)) == []
     repository.commit(before)
     repository.write(schema_of(StockReserved))
-    assert not_additive(repository.folder) == [said]
+    assert find_breaking_changes(repository.folder) == [said]
     repository.commit(schema_of(StockReserved))
-    assert not_additive(repository.folder) == [said]  # also once it is committed
+    assert find_breaking_changes(repository.folder) == [said]  # also once it is committed
     (repository.schemas / "product.stock_reserved.v1.json").unlink()
-    assert not_additive(repository.folder) == [said]
+    assert find_breaking_changes(repository.folder) == [said]
     (repository.schemas / "exceptions.toml").write_text(f'"{said}" = "there is one warehouse"')
-    assert not_additive(repository.folder) == []
+    assert find_breaking_changes(repository.folder) == []
 
 
 def test_what_a_branch_took_back_before_it_was_merged_does_not_count(repository: Repository) -> None:
@@ -210,11 +221,11 @@ def test_what_a_branch_took_back_before_it_was_merged_does_not_count(repository:
     repository.git("checkout", "-b", "branch")
     repository.commit(before)
     repository.commit(schema_of(StockReserved))
-    assert not_additive(repository.folder) != []
+    assert find_breaking_changes(repository.folder) != []
     repository.git("checkout", "main")
     repository.git("merge", "--no-ff", "branch")
-    assert not_additive(repository.folder) == []
+    assert find_breaking_changes(repository.folder) == []
 
 
 def test_the_repository_has_a_schema_of_every_contract() -> None:
-    assert in_folder(ROOT / FOLDER) == schemas()
+    assert read_schemas(ROOT / FOLDER) == schemas()

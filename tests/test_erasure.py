@@ -53,13 +53,13 @@ async def _live_here(shop: Shop, http: httpx.AsyncClient, mark: str) -> UUID:
     async with shop.database("product") as connection:
         product_id = str(await connection.fetchval("SELECT product_id FROM stock LIMIT 1"))
     order_id = await customer.buy(product_id)
-    await customer.ended(order_id)
+    await customer.wait_until_ended(order_id)
     await _mailed(shop, account["email"], 3)  # welcome, confirmed, shipped
     return order_id
 
 
 async def _mailed(shop: Shop, to: str, count: int) -> None:
-    async with httpx.AsyncClient(base_url=shop.url("outside")) as http:
+    async with httpx.AsyncClient(base_url=shop.url("simulators")) as http:
         for _ in range(300):
             if len((await http.get("/mails", params={"to": to})).json()) >= count:
                 return
@@ -94,7 +94,7 @@ async def _tables_with(shop: Shop, mark: str) -> set[str]:
 
 def _shows(table: str) -> str:
     """Bytes are shown as hexadecimal, so they are looked at as text on their own."""
-    bodies = {"idempotency_keys": "answer", "outbox": "body", "parked_messages": "body"}
+    bodies = {"idempotency_keys": "answer", "outbox": "body", "dead_letters": "body"}
     column = "body" if table.startswith("outbox") else bodies.get(table)
     also = f" OR encode({column}, 'escape') LIKE $1" if column else ""
     return f"t::text LIKE $1{also}"
@@ -110,7 +110,7 @@ async def _sweep(shop: Shop) -> None:
 
 def _files_with(shop: Shop, mark: str) -> list[str]:
     """Data files of PostgreSQL (but its log of changes, which is written over in turn) and the logs of all programs."""
-    files = [*shop.state.glob("postgres/data/base/**/*"), *shop.state.glob("logs/*")]
+    files = [*shop.state_folder.glob("postgres/data/base/**/*"), *shop.state_folder.glob("logs/*")]
     found = []
     for path in files:
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):

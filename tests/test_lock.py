@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.lock import unmet
+from tools.lock import unmet_requirements
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,7 +24,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_the_lock_is_complete(tree: Path) -> None:
-    assert list(unmet(tree)) == []
+    assert list(unmet_requirements(tree)) == []
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ def test_the_lock_is_complete(tree: Path) -> None:
             "services/order/pyproject.toml",
             '"shared"',
             '"shared", "flask>=3"',
-            "services/order/pyproject.toml asks for",
+            "services/order/pyproject.toml requires",
         ),
-        ("shared/pyproject.toml", '"httpx>=', '"httpx>=9', "shared/pyproject.toml asks for httpx>=9"),
+        ("shared/pyproject.toml", '"httpx>=', '"httpx>=9', "shared/pyproject.toml requires httpx>=9"),
         (
             "requirements.lock",
             "\nhttptools==",
             "\nhttp-tools==",
-            "uvicorn asks for httptools",
+            "uvicorn requires httptools",
         ),  # by the extra `standard`
-        ("requirements.lock", "\nmypy==", "\nnot-mypy==", "pyproject.toml asks for mypy"),
+        ("requirements.lock", "\nmypy==", "\nnot-mypy==", "pyproject.toml requires mypy"),
         ("requirements.lock", "\nmypy==", "\n--index-url https://index.example\nmypy==", "names an address"),
     ],
 )
 def test_what_is_missing_is_named(tree: Path, file: str, old: str, new: str, noticed: str) -> None:
     edit(tree / file, old, new)
-    found = list(unmet(tree))
+    found = list(unmet_requirements(tree))
     assert found
     assert all(noticed in line for line in found)

@@ -13,7 +13,7 @@ import pytest
 
 from collector import Collector
 from ledger.waiting import until
-from loadtests.audit import at_rest, audit, so_far
+from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
 from loadtests.shop import Customer, Shop
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest")]
@@ -93,9 +93,9 @@ async def check(
     reason: str | None,
     said: list[str],
 ) -> None:
-    ended = await customer.ended(order_id)
+    ended = await customer.wait_until_ended(order_id)
     assert (ended["status"], ended["reason"]) == (status, reason)
-    await at_rest(shop, [order_id])
+    await wait_until_settled(shop, [order_id])
     found = await messages(shop, order_id, len(said))
     assert (set(found) == set(said)) if reason == "payment_timed_out" else (sorted(found) == sorted(said))
     names = {f"process {type_}" for type_ in said}
@@ -137,7 +137,7 @@ async def test_timed_out(shop: Shop, collector: Collector) -> None:
 @asynccontextmanager
 async def provider_away(shop: Shop) -> AsyncIterator[None]:
     """Provider and carrier refuse every request within the block, and are asked again and again."""
-    async with httpx.AsyncClient(base_url=shop.url("outside")) as outside:
+    async with httpx.AsyncClient(base_url=shop.url("simulators")) as outside:
         (await outside.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
         try:
             yield
@@ -162,7 +162,7 @@ async def let_its_time_be_up(shop: Shop, order_id: UUID) -> None:
 
 async def test_many_at_once_leave_everything_in_balance(shop: Shop) -> None:
     """Thirty customers, a third with a bad card, on two products; the whole shop is audited afterwards."""
-    before, earlier = await so_far(shop)
+    before, earlier = await initial_stock_and_orders(shop)
     ids = [(await product(shop, number))[0] for number in (4, 5)]
 
     async def buy(number: int) -> UUID:
@@ -170,12 +170,12 @@ async def test_many_at_once_leave_everything_in_balance(shop: Shop) -> None:
             order_id = await customer.buy(
                 ids[number % 2], 1 + number % 3, "tok_declined" if number % 3 == 0 else "tok_visa"
             )
-            await customer.ended(order_id)
+            await customer.wait_until_ended(order_id)
             return order_id
 
     accepted = [*earlier, *await asyncio.gather(*[buy(number) for number in range(30)])]
-    await at_rest(shop, accepted)
-    outcome = await audit(shop, accepted, before)
+    await wait_until_settled(shop, accepted)
+    outcome = await audit_shop(shop, accepted, before)
     assert outcome["delivered"] >= 20
 
 

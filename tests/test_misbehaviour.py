@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from loadtests.audit import at_rest, audit, so_far
+from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
 from loadtests.shop import Customer, Shop
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(300)]
@@ -56,7 +56,7 @@ CASES = [
 
 
 async def test_each_misbehaviour_ends_as_the_table_says(shop: Shop) -> None:
-    before, earlier = await so_far(shop)
+    before, earlier = await initial_stock_and_orders(shop)
     async with shop.database("product") as connection:
         product_id = str(await connection.fetchval("SELECT product_id FROM stock WHERE on_hand > 300 LIMIT 1"))
     ended = await asyncio.gather(*[_live(shop, case, product_id) for case in CASES])
@@ -65,8 +65,8 @@ async def test_each_misbehaviour_ends_as_the_table_says(shop: Shop) -> None:
     stuck = {str(id): case for case, (id, _) in zip(CASES, ended, strict=True) if case.attention}
     await _staff_deals_with(shop, stuck)
     accepted = [*earlier, *[id for id, _ in ended]]
-    await at_rest(shop, [id for id in accepted if str(id) not in stuck])
-    await audit(shop, accepted, before)
+    await wait_until_settled(shop, [id for id in accepted if str(id) not in stuck])
+    await audit_shop(shop, accepted, before)
 
 
 async def _live(shop: Shop, case: Case, product_id: str) -> tuple[UUID, str | None]:
@@ -119,7 +119,7 @@ async def _staff_deals_with(shop: Shop, stuck: dict[str, Case]) -> None:
             assert await _seen(shop, UUID(id), {"attention": None, "payment": payment}) is None
     async with httpx.AsyncClient() as http:  # the account that takes no money back is replaced by one that does
         good = {"cards": {"tok_not_refunded": {"not_refunded": None}}}
-        (await http.put(f"{shop.url('outside')}/settings", json=good)).raise_for_status()
+        (await http.put(f"{shop.url('simulators')}/settings", json=good)).raise_for_status()
     for id, case in stuck.items():
         if case.attention == "refund_refused":
             _agora(shop, "resume", id)

@@ -2,21 +2,21 @@
 
 import pytest
 
-from loadtests.audit import at_rest
-from loadtests.shop import Open, Shop
+from loadtests.audit import wait_until_settled
+from loadtests.shop import OpenShop, Shop
 from storm import storm
 
 pytestmark = [pytest.mark.xdist_group("monolith"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def shop(open_shop: Open) -> Shop:
+def shop(open_shop: OpenShop) -> Shop:
     return open_shop(BROKER="memory", ORDER_PLACED_SECONDS="600")
 
 
 async def test_all_services_are_one_process_and_there_is_no_kafka(shop: Shop) -> None:
-    names = {child["name"] for child in shop.told["children"]}
-    assert names == {"postgres", "valkey", "envoy", "outside", "services"}
+    names = {child["name"] for child in shop.running["children"]}
+    assert names == {"postgres", "valkey", "envoy", "simulators", "services"}
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,9 @@ async def test_an_order(shop: Shop, card: str, pieces: int, status: str, reason:
         product_id = str(await connection.fetchval("SELECT min(product_id::text) FROM stock"))
     async with shop.customer() as customer:
         order_id = await customer.buy(product_id, pieces, card)
-        ended = await customer.ended(order_id)
+        ended = await customer.wait_until_ended(order_id)
     assert (ended["status"], ended["reason"]) == (status, reason)
-    await at_rest(shop, [order_id])
+    await wait_until_settled(shop, [order_id])
 
 
 async def test_kill_9_of_everything_loses_no_order(shop: Shop, seed: int) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from loadtests.audit import at_rest
+from loadtests.audit import wait_until_settled
 from loadtests.shop import Shop
 
 pytestmark = [pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(240)]
@@ -74,8 +74,8 @@ async def bought(shop: Shop) -> UUID:
         product_id = str(await connection.fetchval("SELECT min(product_id::text) FROM stock"))
     async with shop.customer() as customer:
         order_id = await customer.buy(product_id)
-        assert (await customer.ended(order_id))["status"] == "delivered"
-    await at_rest(shop, [order_id])
+        assert (await customer.wait_until_ended(order_id))["status"] == "delivered"
+    await wait_until_settled(shop, [order_id])
     return order_id
 
 

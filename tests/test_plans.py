@@ -17,7 +17,8 @@ import asyncpg
 import httpx
 import pytest
 
-from chassis.service import installed_names
+from chassis.service import installed, installed_names
+from chassis.web.openapi import audiences_of
 from filled import filled
 from ledger.waiting import until
 from loadtests.shop import Shop
@@ -25,7 +26,7 @@ from storm import all_ready
 
 pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.timeout(900)]
 OPERATIONS = [
-    *("/internal/parked", "/internal/parked?about=1", "/internal/parked?after=1", "/internal/lag"),
+    *("/internal/dead-letters", "/internal/dead-letters?about=1", "/internal/dead-letters?after=1", "/internal/lag"),
     *("/internal/messages?key=1", "/internal/messages?correlation_id=1", "/internal/messages/published"),
     *(
         f"/internal/messages/published?{filters}"
@@ -62,9 +63,10 @@ async def _seen(shop: Shop) -> dict[str, list[str]]:
 
 async def _ask_everything(shop: Shop, name: str) -> None:
     """Every GET of the service, without and with each of its filters. What is not found has been looked for as well."""
-    async with httpx.AsyncClient(base_url=shop.url(name), headers=shop.service, timeout=30) as http:
-        document = (await http.get("/openapi.json")).raise_for_status().json()
-        gets = [(path, it["get"]) for path, it in document["paths"].items() if "get" in it]
+    async with httpx.AsyncClient(base_url=shop.url(name), headers=shop.service_headers, timeout=30) as http:
+        audiences = audiences_of(installed()[name])
+        documents = [(await http.get(f"/docs/{it}.json")).raise_for_status().json() for it in audiences]
+        gets = [(path, it["get"]) for found in documents for path, it in found["paths"].items() if "get" in it]
         for url in [*OPERATIONS, *(url for path, operation in gets for url in _urls(path, operation))]:
             answer = await http.get(url)
             assert answer.status_code < 500, f"{name} {url}: {answer.text}"

@@ -10,9 +10,9 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from chassis.operations import operations
+from chassis.database import new_id
+from chassis.process.operations import operations
 from chassis.service import Service, installed, installed_names
-from chassis.tables import new_id
 from chassis.testing import Launch, Launched, token
 from chassis.web import Caller, Operator, ServiceCaller, Staff
 
@@ -29,7 +29,6 @@ OPEN = {
     "GET /readyz": "for balancers",
     "GET /metrics": "for scrapers, on the internal network",
     "GET /.well-known/jwks.json": "the keys with which tokens are verified",
-    "GET /api/v1/openapi.json": "documentation",
     "GET /api/v1/products": "browsing needs no account",
     "GET /api/v1/products/{product_id}": "browsing needs no account",
     "GET /api/v1/categories": "browsing needs no account",

@@ -1,4 +1,4 @@
-"""The whole system as an AsyncAPI 3 document: topics, messages, who sends and who receives them."""
+"""The whole system as an AsyncAPI 3 document: topics, messages, their senders and their receivers."""
 
 from importlib.metadata import version
 from typing import Any
@@ -7,25 +7,25 @@ from uuid import NAMESPACE_DNS, uuid5
 from pydantic.json_schema import models_json_schema
 
 from chassis.config import Settings
-from chassis.messaging.message import Command, Event, Message
+from chassis.message import Command, Event, Message
 from tools.compatibility import Schema
 from tools.contracts import Untitled, contracts
-from tools.map import by_layer, ends, messages, owner_of
+from tools.system_map import by_layer, messages, owner_of, senders_and_receivers
 
 Json = dict[str, Any]
 
 # CloudEvents in binary mode, as `Envelope.headers` writes them: https://github.com/cloudevents/spec
 HEADERS = {
     "ce_specversion": {"const": "1.0"},
-    "ce_id": {"format": "uuid", "description": "Of this message: who has seen it does nothing more."},
+    "ce_id": {"format": "uuid", "description": "The id of this message. A consumer that has handled it ignores it."},
     "ce_type": {"description": "The name of the message, such as order.order_placed.v1."},
     "ce_source": {"description": "The service that sent it."},
-    "ce_subject": {"description": "The key: messages of one key come in order."},
+    "ce_subject": {"description": "The key. Messages with one key arrive in order."},
     "ce_time": {"format": "date-time"},
     "content-type": {"const": "application/json"},
-    "ce_correlationid": {"description": "Of all messages that have one cause."},
-    "ce_causationid": {"description": "The id of the message that this one follows from."},
-    "traceparent": {"description": "Its place in a trace, W3C Trace Context."},
+    "ce_correlationid": {"description": "The same for all messages that follow from one request."},
+    "ce_causationid": {"description": "The id of the message that caused this one."},
+    "traceparent": {"description": "The position in a trace: W3C Trace Context."},
 }
 OPTIONAL = {"ce_causationid", "traceparent"}
 
@@ -52,7 +52,7 @@ def document() -> Json:
         "info": {
             "title": "Agora",
             "version": version("shared"),
-            "description": "What the services tell and ask each other. Written by `make generated`.",
+            "description": "The commands and events between the services. Written by `make generated`.",
         },
         "defaultContentType": "application/json",
         "servers": servers(),
@@ -67,7 +67,7 @@ def document() -> Json:
 
 
 def servers() -> Json:
-    """One of the two, where `make run` has it."""
+    """The two brokers, at the addresses that `make run` gives them; a system has one of them."""
     fields = Settings.model_fields
     kafka, pulsar = (str(fields[name].default) for name in ("kafka_bootstrap_servers", "pulsar_url"))
     return {
@@ -99,11 +99,11 @@ def channels() -> Json:
 
 
 def operations() -> Json:
-    """What each service sends to a topic, and what it receives from it."""
+    """The messages that each service sends to a topic, and those that it receives from it."""
     found: Json = {}
     for topic, inside in topics().items():
         for it in inside:
-            for action, services in zip(("send", "receive"), ends(it), strict=True):
+            for action, services in zip(("send", "receive"), senders_and_receivers(it), strict=True):
                 for service in services:
                     operation = found.setdefault(
                         f"{service}.{action}s.{topic}",
@@ -119,7 +119,7 @@ def operations() -> Json:
 
 
 def message(it: type[Message], schemas: Schema) -> Json:
-    producers, consumers = ends(it)
+    producers, consumers = senders_and_receivers(it)
     return {
         "name": it.wire_type,
         "title": it.__name__,
@@ -137,7 +137,7 @@ def message(it: type[Message], schemas: Schema) -> Json:
 
 
 def example(schema: Schema, definitions: Schema, name: str = "") -> Any:
-    """A value that fits, the same every time; fields of one name have one id."""
+    """A value that the schema allows, the same every time; fields of one name have one id."""
     match schema:
         case {"$ref": ref}:
             return example(definitions[ref.rpartition("/")[2]], definitions, name)

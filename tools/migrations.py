@@ -1,6 +1,6 @@
-"""Whether any migration would hold a lock for long: each one's SQL, as it would run, read by squawk.
+"""Whether a migration would hold a lock for long: squawk checks the SQL of each migration as it would run.
 
-Prints what squawk says of it and ends with 1. What a migration is allowed all the same stands in `.squawk.toml`.
+Prints squawk's findings and ends with 1. `.squawk.toml` lists the rules that migrations may break.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from chassis.schema import LOCK_TIMEOUT
+from chassis.database.schema import LOCK_TIMEOUT
 
 
 def sql(path: Path) -> str:

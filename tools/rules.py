@@ -1,28 +1,35 @@
-"""The rules that no linter has: who commits, and how long things may grow (tests may be longer).
+"""The rules that no linter has: who may commit, and how long files, functions and services may be.
+
+    python -m tools.rules                  # what `make check` runs
+    python -m tools.rules --words --names  # and the rules of `tools.words` and `tools.class_names`
 
 Prints one `file:line: rule` for each breach and ends with 1.
 """
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MAX_FILE_LINES = 250
+from tools.class_names import repeated_class_names
+from tools.words import unclear_words
+
+MAX_FILE_LINES = 250  # tests may be longer
 MAX_FUNCTION_LINES = 40
-MAX_SERVICE_LINES = 900  # of code: tables in docstrings and comments are not what makes a service large
+MAX_SERVICE_LINES = 900  # of code: docstrings and comments do not make a service large
 
 ENDS_A_TRANSACTION = {"commit", "rollback", "transaction"}
 MAY_END_ONE = {
-    "shared/chassis/work.py",  # the unit of work
-    "shared/chassis/database.py",  # which ends it with its block
-    "shared/chassis/migrate.py",
+    "shared/chassis/database/unit_of_work.py",  # the unit of work
+    "shared/chassis/database.py",  # ends the transaction at the end of its block
+    "shared/chassis/process/migrate.py",
     "shared/chassis/migrations/env.py",
-    "shared/chassis/messaging/kafka/group.py",  # commits what was read, not what was written
+    "shared/chassis/messaging/kafka/group.py",  # commits offsets, not transactions
 }
 
 
-def breaches(root: Path) -> Iterator[str]:
+def find_breaches(root: Path) -> Iterator[str]:
     for path in sorted(root.glob("[!.]*/**/*.py")):
         name, text = path.relative_to(root).as_posix(), path.read_text()
         nodes = list(ast.walk(ast.parse(text)))
@@ -32,34 +39,34 @@ def breaches(root: Path) -> Iterator[str]:
     for service in sorted(root.glob("services/*")):
         length = sum(lines_of_code(path.read_text()) for path in service.glob(f"{service.name}/**/*.py"))
         if length > MAX_SERVICE_LINES:
-            yield f"services/{service.name}: a service of {length} lines of code, {MAX_SERVICE_LINES} are enough"
+            yield f"services/{service.name}: a service of {length} lines, at most {MAX_SERVICE_LINES} are allowed"
 
 
 def lines_of_code(text: str) -> int:
-    """Without blank lines, comments and docstrings."""
-    told = set()
+    """The lines without blank lines, comments and docstrings."""
+    docstrings = set()
     for node in ast.walk(ast.parse(text)):
         match node:
             case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
-                told |= set(range(first, last + 1))
+                docstrings |= set(range(first, last + 1))
     lines = enumerate(text.splitlines(), start=1)
     return sum(
-        number not in told and not line.lstrip().startswith("#") and bool(line.strip()) for number, line in lines
+        number not in docstrings and not line.lstrip().startswith("#") and bool(line.strip()) for number, line in lines
     )
 
 
 def too_long(name: str, lines: int, nodes: list[ast.AST]) -> Iterator[str]:
     if lines > MAX_FILE_LINES:
-        yield f"{name}:{lines}: a file of {lines} lines, {MAX_FILE_LINES} are enough"
+        yield f"{name}:{lines}: a file of {lines} lines, at most {MAX_FILE_LINES} are allowed"
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "/migrations/" not in name:
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
-                yield f"{name}:{node.lineno}: {node.name} has {length} lines, {MAX_FUNCTION_LINES} are enough"
+                yield f"{name}:{node.lineno}: {node.name} has {length} lines, at most {MAX_FUNCTION_LINES} are allowed"
 
 
 def commits(name: str, nodes: list[ast.AST]) -> Iterator[str]:
-    """A call of `.commit()` and its like, or SQL that says so."""
+    """Calls of `.commit()` and the like, and SQL that ends a transaction."""
     for node in nodes:
         match node:
             case ast.Call(func=ast.Attribute(attr=attribute)) if attribute in ENDS_A_TRANSACTION:
@@ -68,7 +75,19 @@ def commits(name: str, nodes: list[ast.AST]) -> Iterator[str]:
                 yield f"{name}:{node.lineno}: only the unit of work commits"
 
 
-if __name__ == "__main__":
-    found = list(breaches(Path.cwd()))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--words", action="store_true", help="also check the words of docstrings, comments and errors")
+    parser.add_argument("--names", action="store_true", help="also check that each class name is defined once")
+    options = parser.parse_args()
+    found = list(find_breaches(Path.cwd()))
+    if options.words:
+        found += unclear_words(Path.cwd())
+    if options.names:
+        found += repeated_class_names(Path.cwd())
     sys.stdout.writelines(f"{breach}\n" for breach in found)
     sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The running system, as commands talk to it."""
+"""Access of the commands to the running system, through its gateway."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -6,21 +6,21 @@ from typing import Any
 
 import httpx
 
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from chassis.service import installed_names
 from local import state
-from local.trouble import Trouble
+from local.errors import CommandError
 
 
-def running_system() -> state.Running:
-    found = state.running()
+def require_running_system() -> state.RunningSystem:
+    found = state.running_system()
     if found is None:
-        raise Trouble(f"nothing runs in {state.folder().parent}: start it first")
+        raise CommandError(f"nothing runs in {state.folder().parent}: start the system first, with `make run`")
     return found
 
 
-class Gateway:
-    """One listener of the gateway. Whatever it refuses or cannot reach is Trouble, in its own words."""
+class GatewayClient:
+    """A client of one listener. A refused request, and a request without an answer, raise CommandError."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -31,69 +31,69 @@ class Gateway:
             answer = self._http.request(method, path, **request)
             body: Any = answer.json() if answer.content else None
             if answer.is_error:
-                raise Trouble(f"{body['detail']} ({method} {path})")
+                raise CommandError(f"{body['detail']} ({method} {path})")
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise Trouble(f"{method} {path} gets no answer ({error!r}): is everything ready?") from error
+            raise CommandError(f"{method} {path} got no answer ({error!r}): is every service ready?") from error
         return body
 
 
-def internal() -> Gateway:
+def internal_gateway() -> GatewayClient:
     """The internal listener, with the rights of a service."""
-    running = running_system()
-    return Gateway(running.urls["internal"], service_token("cli", running.service_key))
+    system = require_running_system()
+    return GatewayClient(system.urls["internal"], service_token("cli", system.service_key))
 
 
-def public(token: str | None = None) -> Gateway:
-    """The public listener, with the rights of whoever owns the token."""
-    return Gateway(f"{running_system().urls['public']}/api/v1", token)
+def public_gateway(token: str | None = None) -> GatewayClient:
+    """The public listener, with the rights of the token's owner."""
+    return GatewayClient(f"{require_running_system().urls['public']}/api/v1", token)
 
 
-def known(service: str) -> str:
-    """The name of a service, if there is one of this name."""
-    if service not in installed_names():
-        raise Trouble(f"there is no service {service}: {', '.join(installed_names())}")
-    return service
+def require_service(name: str) -> str:
+    """The name, if a service has it."""
+    if name not in installed_names():
+        raise CommandError(f"there is no service {name}; there are {', '.join(installed_names())}")
+    return name
 
 
-class Services:
-    """A question to several services at once. Those that do not answer are remembered, with what was said of them."""
+class ServiceGroup:
+    """Sends a request to several services at once. `missing` has the error of each service that did not answer."""
 
     def __init__(self, name: str | None = None) -> None:
-        """One service, or all that there are."""
-        self.names = [known(name)] if name else installed_names()
+        """One service, or all of them."""
+        self.names = [require_service(name)] if name else installed_names()
         self.missing: dict[str, str] = {}
-        self._gateway = internal()
+        self._gateway = internal_gateway()
 
-    def ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """The answers by service, to the same request for what is at `path` below `/internal` there.
+    def request(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """The answers by service to one request for `/internal/<path>` of each.
 
-        Those that did not answer before are not asked again: each may take as long as the gateway would wait.
+        Services that are missing already are left out: each would take as long as the gateway's time limit.
         """
-        return self.ask_each(method, path, {name: request for name in self.names if name not in self.missing})
+        return self.request_each(method, path, {name: request for name in self.names if name not in self.missing})
 
-    def ask_each(self, method: str, path: str, requests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """As `ask`, with a request for each service that is asked."""
+    def request_each(self, method: str, path: str, requests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The same with a request of its own for each of these services."""
 
-        def answer(name: str) -> Any:
+        def answer_of(name: str) -> Any:
             try:
                 return self._gateway.call(method, f"/{name}/internal/{path}", **requests[name])
-            except Trouble as trouble:
-                return trouble
+            except CommandError as error:
+                return error
 
         with ThreadPoolExecutor(len(requests) or 1) as threads:
-            answers = dict(zip(requests, threads.map(answer, requests), strict=True))
+            answers = dict(zip(requests, threads.map(answer_of, requests), strict=True))
         for name, it in answers.items():
             self.missing.pop(name, None)
-            if isinstance(it, Trouble):
+            if isinstance(it, CommandError):
                 self.missing[name] = str(it)
         return {name: it for name, it in answers.items() if name not in self.missing}
 
-    def complain(self, broker: str | None = None) -> None:
-        """At the end of a command, after what it has found out: end with what was missing, and with the broker's."""
-        words = [f"{name} does not answer: {it}" for name, it in self.missing.items()]
-        if words:
-            words.append("the others are shown" if len(words) < len(self.names) else "nothing can be shown")
-        if broker:
-            words.append(f"the broker is away ({broker}): what waits in an outbox leaves when it is back")
-        if words:
-            raise Trouble("; ".join(words))
+    def raise_if_incomplete(self, broker_error: str | None = None) -> None:
+        """At the end of a command, after its output: raise if a service did not answer, or the broker did not."""
+        lines = [f"{name} does not answer: {it}" for name, it in self.missing.items()]
+        if lines:
+            lines.append("the others are shown" if len(lines) < len(self.names) else "nothing can be shown")
+        if broker_error:
+            lines.append(f"the broker is away ({broker_error}): messages wait in the outboxes until it is back")
+        if lines:
+            raise CommandError("; ".join(lines))

@@ -1,30 +1,27 @@
-"""`lag`: how far behind each service is, and what has not left it yet."""
+"""`lag`: how many messages each service has not handled yet, and how many it has not published yet."""
 
-import json
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli._system import Services
+from cli._options import JsonOutput, OneService, print_json
+from cli._system import ServiceGroup
 
 app = typer.Typer()
 
 
 @app.command()
-def lag(
-    service: Annotated[str | None, typer.Argument(help="One service; without it, all.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
+def lag(service: OneService = None, as_json: JsonOutput = False) -> None:
     """Show how many messages of each topic a service has not handled yet, and how many wait in its outbox."""
-    services = Services(service)
-    found = services.ask("GET", "lag")
+    services = ServiceGroup(service)
+    found = services.request("GET", "lag")
     if as_json:
-        Console().print_json(json.dumps(found))
+        print_json(found)
     elif found:
         Console().print(_table(found))
-    services.complain(next((it["trouble"] for it in found.values() if it["trouble"]), None))
+    services.raise_if_incomplete(next((it["trouble"] for it in found.values() if it["trouble"]), None))
 
 
 def _table(found: dict[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""`messages`: what the services say to each other, as it happens, or all that was said about one order."""
+"""`messages`: the messages between the services, live or of one order."""
 
 import json
 import signal
@@ -14,87 +14,87 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
 import contracts
-from chassis.messaging.message import Message
-from cli._system import Services
-from cli._trace import lines, trace_of
-from local.trouble import Trouble
+from chassis.message import Message
+from cli._options import JsonOutput, print_json
+from cli._system import ServiceGroup
+from cli._trace import build_trace, format_trace
+from local.errors import CommandError
 
 app = typer.Typer(
     name="messages", help="Watch messages, and trace those of an order across the services.", no_args_is_help=True
 )
-LOOK_SECONDS, BROKER_LOOK_SECONDS = 0.5, 5
+POLL_SECONDS, BROKER_POLL_SECONDS = 0.5, 5
 BODY_CHARACTERS = 80
-
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command()
 def tail(
-    type_: Annotated[str | None, typer.Option("--type", help="As `StockReserved` or its name on the wire.")] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Only this type: `StockReserved` or product.stock_reserved.v1.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Only messages with this key, such as the id of an order.")] = None,
-    service: Annotated[str | None, typer.Option(help="Only what this service sends.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: one message a line.")] = False,
+    service: Annotated[str | None, typer.Option(help="Only messages that this service sends.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs: one message a line.")] = False,
 ) -> None:
     """Show messages as they are published, until Ctrl-C."""
-    wanted = {"key": key, "type": type_ and _wire_type(type_)}
-    services, stop = Services(service), threading.Event()
+    filters = {"key": key, "type": type_ and _wire_type(type_)}
+    services, stop = ServiceGroup(service), threading.Event()
 
     def interrupt(*_: object) -> None:
-        """Python drops a KeyboardInterrupt that is raised while it collects garbage, so the event has to be set too."""
+        """Python drops a KeyboardInterrupt that is raised during a garbage collection, so the event is set too."""
         stop.set()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
     with suppress(KeyboardInterrupt):
-        for message in _published(services, {name: it for name, it in wanted.items() if it is not None}, stop):
-            typer.echo(json.dumps(message) if as_json else _line(message))
-    services.complain()
+        for message in _published(services, {name: it for name, it in filters.items() if it is not None}, stop):
+            typer.echo(json.dumps(message) if as_json else _format_message(message))
+    services.raise_if_incomplete()
 
 
 @app.command()
-def trace(order_id: UUID, as_json: Json = False) -> None:
-    """Every message of an order, each under the one that caused it: who sent it when, and who handled it when."""
-    services = Services()
-    found = trace_of(str(order_id), services)
+def trace(order_id: UUID, as_json: JsonOutput = False) -> None:
+    """Show every message of an order under its cause: who sent it when, and who handled it when."""
+    services = ServiceGroup()
+    found = build_trace(str(order_id), services)
     if as_json:
-        Console().print_json(json.dumps(found))
+        print_json(found)
     elif found:
-        typer.echo("\n".join(lines(found, "?" if services.missing else "nobody")))
+        typer.echo("\n".join(format_trace(found, "?" if services.missing else "no consumer")))
     elif not services.missing:
-        raise Trouble(f"no service remembers a message of {order_id}: published messages are kept for 7 days")
-    waits = any(it["published_at"] is None for it in found)
-    services.complain(_broker_trouble(services) if waits else None)
+        raise CommandError(f"no service has a message of {order_id}: published messages are kept for 7 days")
+    unpublished = any(it["published_at"] is None for it in found)
+    services.raise_if_incomplete(_broker_error(services) if unpublished else None)
 
 
-def _published(services: Services, wanted: dict[str, str], stop: threading.Event) -> Iterator[Any]:
-    """What the services publish from now on; says on the way who is away, once, and who is back."""
+def _published(services: ServiceGroup, filters: dict[str, str], stop: threading.Event) -> Iterator[Any]:
+    """The messages that are published from now on. Reports on stderr, once each, what goes away and what comes back."""
     after: dict[str, str | None] = dict.fromkeys(services.names)
-    troubles: dict[str, str] = {}
-    look_at, watching = 0.0, False
+    reported: dict[str, str] = {}
+    broker_error: str | None = None
+    poll_broker_at, watching = 0.0, False
     while not stop.is_set():
-        asked = {name: wanted | ({"after": it} if it else {}) for name, it in after.items()}
-        answers = services.ask_each("GET", "messages/published", {name: {"params": it} for name, it in asked.items()})
+        params = {name: {"params": filters | ({"after": it} if it else {})} for name, it in after.items()}
+        answers = services.request_each("GET", "messages/published", params)
         after |= {name: it["next_after"] for name, it in answers.items()}
         messages = [message for it in answers.values() for message in it["messages"]]
         yield from sorted(messages, key=lambda it: str(it["published_at"]))
         if not watching:
             if not answers:
-                services.complain()
+                services.raise_if_incomplete()
             typer.echo(f"watching {', '.join(services.names)} from now on; Ctrl-C ends it", err=True)
             watching = True
-        if time.monotonic() >= look_at:
-            look_at = time.monotonic() + BROKER_LOOK_SECONDS
-            broker = _broker_trouble(services)
-        _say(troubles, services.missing | ({"the broker": broker} if broker else {}))
+        if time.monotonic() >= poll_broker_at:
+            poll_broker_at = time.monotonic() + BROKER_POLL_SECONDS
+            broker_error = _broker_error(services)
+        _report_changes(reported, services.missing | ({"the broker": broker_error} if broker_error else {}))
         if not messages:
-            stop.wait(LOOK_SECONDS)
+            stop.wait(POLL_SECONDS)
 
 
-def _say(before: dict[str, str], now: dict[str, str]) -> None:
-    """What has begun and what has ended since it was said."""
+def _report_changes(before: dict[str, str], now: dict[str, str]) -> None:
     for name in now.keys() - before.keys():
         typer.echo(f"{name} is away, the rest goes on: {now[name]}", err=True)
     for name in before.keys() - now.keys():
@@ -103,16 +103,16 @@ def _say(before: dict[str, str], now: dict[str, str]) -> None:
     before.update(now)
 
 
-def _broker_trouble(services: Services) -> str | None:
-    """What the first that answers and reads from the broker says of it."""
+def _broker_error(services: ServiceGroup) -> str | None:
+    """What the first service that answers, and that consumes from the broker, reports about the broker."""
     for name in services.names:
-        for it in services.ask_each("GET", "lag", {name: {}}).values():
+        for it in services.request_each("GET", "lag", {name: {}}).values():
             if it["trouble"] or it["topics"]:
                 return str(it["trouble"]) if it["trouble"] else None
     return None
 
 
-def _line(message: Any) -> str:
+def _format_message(message: Any) -> str:
     moment = datetime.fromisoformat(message["published_at"]).astimezone()
     body = message["body"]
     short = body if len(body) <= BODY_CHARACTERS else body[: BODY_CHARACTERS - 1] + "…"
@@ -121,19 +121,19 @@ def _line(message: Any) -> str:
 
 
 def _wire_type(name: str) -> str:
-    """The name on the wire of a message that is named by its class or so."""
+    """The wire type of a message that is named by its class or by its wire type."""
     for module in iter_modules(contracts.__path__):
         import_module(f"contracts.{module.name}")
-    known = {cls.__name__: cls.wire_type for cls in _below(Message) if cls.wire_type}
-    if name in known.values():
+    types = {cls.__name__: cls.wire_type for cls in _subclasses(Message) if cls.wire_type}
+    if name in types.values():
         return name
-    if name not in known:
-        near = get_close_matches(name, [*known, *known.values()], n=3)
-        raise Trouble(f"there is no message {name}" + (f": {', '.join(near)}?" if near else ""))
-    return known[name]
+    if name not in types:
+        near = get_close_matches(name, [*types, *types.values()], n=3)
+        raise CommandError(f"there is no message {name}" + (f"; similar: {', '.join(near)}" if near else ""))
+    return types[name]
 
 
-def _below(above: type[Message]) -> Iterator[type[Message]]:
+def _subclasses(above: type[Message]) -> Iterator[type[Message]]:
     for cls in above.__subclasses__():
         yield cls
-        yield from _below(cls)
+        yield from _subclasses(cls)

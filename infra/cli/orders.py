@@ -1,6 +1,5 @@
-"""`orders`: those that somebody has to look at, and what to do about them."""
+"""`orders`: orders that need an operator, and what the operator can do about them."""
 
-import json
 from typing import Annotated
 from uuid import UUID
 
@@ -8,17 +7,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli._system import internal
+from cli._options import JsonOutput, print_json
+from cli._system import internal_gateway
 
 app = typer.Typer(name="orders", help="Find orders that are stuck, and let them go on.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-
 
 @app.command()
-def stuck(as_json: Json = False) -> None:
-    """Orders that wait for somebody: an answer that never came, money that could not be captured or given back."""
-    gateway, found, cursor = internal(), [], None
+def stuck(as_json: JsonOutput = False) -> None:
+    """List orders that wait: for an answer that did not come, for money that could not be captured or refunded."""
+    gateway, found, cursor = internal_gateway(), [], None
     while True:
         params = {"limit": 100} | ({"cursor": cursor} if cursor else {})
         page = gateway.call("GET", "/order/stuck-orders", params=params)
@@ -26,7 +24,7 @@ def stuck(as_json: Json = False) -> None:
         if (cursor := page["next_cursor"]) is None:
             break
     if as_json:
-        return Console().print_json(json.dumps(found))
+        return print_json(found)
     table = Table("order", "since", "status", "attention", "stock", "payment", "shipment")
     for it in found:
         legs = (it["stock"], it["payment"], it["shipment"])
@@ -36,12 +34,14 @@ def stuck(as_json: Json = False) -> None:
 
 @app.command()
 def resume(
-    order_id: Annotated[UUID, typer.Argument(help="As `orders stuck` shows it.")],
-    write_off: Annotated[bool, typer.Option("--write-off", help="Give up money that cannot be captured.")] = False,
-    as_json: Json = False,
+    order_id: Annotated[UUID, typer.Argument(help="The id of an order, as `orders stuck` shows it.")],
+    write_off: Annotated[
+        bool, typer.Option("--write-off", help="Write off an amount that cannot be captured.")
+    ] = False,
+    as_json: JsonOutput = False,
 ) -> None:
-    """Ask again for what did not come. The order is stuck again if that does not come either."""
-    answer = internal().call("POST", f"/order/orders/{order_id}/resumption", json={"write_off": write_off})
+    """Send the unanswered commands of an order again. If the answers do not come, the order is stuck again."""
+    answer = internal_gateway().call("POST", f"/order/orders/{order_id}/resumption", json={"write_off": write_off})
     if as_json:
-        return Console().print_json(json.dumps(answer))
+        return print_json(answer)
     Console().print(f"order {order_id} goes on: {answer['status']}", soft_wrap=True)

@@ -1,16 +1,16 @@
-"""`rebuild`: the read models of the shop anew, from what their owners know."""
+"""`rebuild`: build the read models of the aggregator again, from the exports of the services that own the data."""
 
-import json
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 
-from cli._system import internal
+from cli._options import JsonOutput, print_json
+from cli._system import internal_gateway
 
 app = typer.Typer()
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 STAGES = {
     "products": "copying products",
     "orders": "copying orders",
@@ -20,23 +20,23 @@ STAGES = {
 
 
 @app.command()
-def rebuild(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Build the read models anew while the old ones serve; joins a rebuild that is under way.
+def rebuild(as_json: JsonOutput = False) -> None:
+    """Build new read models while the old ones serve. Joins a rebuild that is in progress.
 
-    It goes on in the background when this command is interrupted, and after a crash of its process.
+    The rebuild goes on in the background when this command is interrupted, and after a crash of its process.
     """
-    gateway, console = internal(), Console()
+    gateway = internal_gateway()
     found = gateway.call("POST", "/aggregator/rebuilds")
     with Console(stderr=True).status("") as shown:
         while found["stage"] != "done":
-            shown.update(f"{STAGES[found['stage']]}: {counts(found)}")
-            time.sleep(LOOK_SECONDS)
+            shown.update(f"{STAGES[found['stage']]}: {_format_counts(found)}")
+            time.sleep(POLL_SECONDS)
             found = gateway.call("GET", "/aggregator/rebuilds/current")
     if as_json:
-        console.print_json(json.dumps(found))
+        print_json(found)
     else:
-        console.print(f"The read models are new: {counts(found)}")
+        Console().print(f"The read models are new: {_format_counts(found)}")
 
 
-def counts(found: Any) -> str:
+def _format_counts(found: Any) -> str:
     return f"{found['products']} products, {found['orders']} orders, {found['removed']} old rows removed"

@@ -1,27 +1,30 @@
-"""`reset`: back to a checkout in which nothing has run."""
+"""`reset`: delete everything that a run has left in the checkout."""
 
 import shutil
 
 import typer
 from rich.console import Console
 
+from cli._options import Yes
 from local import state
+from local.errors import CommandError
 from local.postgres import Postgres
-from local.trouble import Trouble
 
 app = typer.Typer()
 
 
 @app.command()
-def reset() -> None:
-    """Delete all data and secrets of the stopped system."""
-    if state.running():
-        raise Trouble(state.already_running())
+def reset(yes: Yes = False) -> None:
+    """Delete all data, secrets and logs of the stopped system."""
+    if state.running_system():
+        raise CommandError(state.already_running_message())
     folder = state.folder()
     if not folder.exists():
         return Console().print(f"there is nothing at {folder}")
-    with state.claim():
-        state.end_leftovers()
+    if not yes:
+        typer.confirm(f"Delete all data and secrets at {folder} for good?", abort=True, err=True)
+    with state.lock_folder():
+        state.kill_leftover_processes()
         Postgres(folder / "postgres", 0).remove()
         shutil.rmtree(folder)
     Console().print(f"deleted {folder}")

@@ -1,4 +1,4 @@
-"""`run`: everything as children of this command."""
+"""`run`: the whole system as child processes of this command."""
 
 from typing import Annotated, Literal
 
@@ -6,16 +6,22 @@ import typer
 from rich.console import Console
 
 app = typer.Typer()
+Broker = Annotated[
+    Literal["kafka", "pulsar", "memory"],
+    typer.Option(envvar="BROKER", help="The broker of messages; memory runs all services in one process."),
+]
 
 
 @app.command()
 def run(
-    left_out: Annotated[list[str], typer.Option("--except", help="A service to start by hand; may be repeated.")] = [],  # noqa: B006
-    broker: Annotated[Literal["kafka", "pulsar", "memory"], typer.Option(envvar="BROKER")] = "kafka",
-    seed: Annotated[int, typer.Option(min=0, help="How many products the first run here brings.")] = 1000,
+    excluded: Annotated[
+        list[str], typer.Option("--except", help="Services to leave out, comma-separated; start them by hand.")
+    ] = [],  # noqa: B006
+    broker: Broker = "kafka",
+    seed: Annotated[int, typer.Option(min=0, help="How many products the first run creates.")] = 1000,
 ) -> None:
-    """Run the whole system until Ctrl-C; with the memory broker all services in one process."""
-    import local.run
+    """Run the whole system until Ctrl-C."""
+    from local.run import run_system
 
-    names = {name for part in left_out for name in part.split(",") if name}
-    local.run.run(Console(), broker, names, seed)
+    names = {name for part in excluded for name in part.split(",") if name}
+    run_system(Console(), broker, names, seed)

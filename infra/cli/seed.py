@@ -1,4 +1,4 @@
-"""`seed`: a catalogue that a person could believe, the same one every time."""
+"""`seed`: a catalogue of plausible products, the same one every time."""
 
 import random
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import typer
 from rich.progress import Progress
 
-from cli._system import internal
+from cli._system import internal_gateway
 
 app = typer.Typer()
 BATCH = 250
@@ -64,7 +64,7 @@ USES = ["for every day", "for small rooms", "for long evenings", "made to last",
 
 
 def products(size: int) -> Iterator[dict[str, Any]]:
-    """The first `size` products of the one catalogue there is."""
+    """The first `size` products of the catalogue."""
     for number in range(size):
         chance = random.Random(number)
         category = chance.choice(list(CATALOGUE))
@@ -84,14 +84,14 @@ def products(size: int) -> Iterator[dict[str, Any]]:
 
 @app.command()
 def seed(size: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many products.")] = 1000) -> None:
-    """Put products into the running system. Those that are there already stay as they are."""
-    product = internal()
+    """Create products in the running system. Products that exist already are left unchanged."""
+    gateway = internal_gateway()
     with Progress() as progress:
         task = progress.add_task("products", total=size)
         batch: list[dict[str, Any]] = []
         for number, it in enumerate(products(size), start=1):
             batch.append(it)
             if len(batch) == BATCH or number == size:
-                product.call("POST", "/product/products", json=batch)
+                gateway.call("POST", "/product/products", json=batch)
                 progress.advance(task, len(batch))
                 batch = []

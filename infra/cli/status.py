@@ -1,31 +1,28 @@
-"""`status`: what runs, and how much memory it takes."""
+"""`status`: which processes run, and how much memory they take."""
 
-import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from local import state
-from local.display import megabytes, table
+from cli._options import JsonOutput, print_json
+from cli._system import require_running_system
+from local.display import format_megabytes, process_table
 from local.supervisor import memory_of
-from local.trouble import Trouble
 
 app = typer.Typer()
 
 
 @app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Show every child: state, process, port, restarts, memory. Exit code 1 when nothing runs."""
-    running = state.running()
-    if running is None:
-        raise Trouble(f"nothing runs in {state.folder().parent}")
-    memory = [memory_of(child.pid) for child in running.children]
-    console = Console()
+def status(as_json: JsonOutput = False) -> None:
+    """Show every child process: state, pid, port, restarts, memory. Exit code 1 when nothing runs."""
+    system = require_running_system()
+    memory = [memory_of(child.pid) for child in system.children]
     if as_json:
-        children = [asdict(child) | {"memory": used} for child, used in zip(running.children, memory, strict=True)]
-        told = {"pid": running.pid, "broker": running.broker, "ready_seconds": running.ready_seconds}
-        return console.print_json(json.dumps(told | {"children": children}))
-    console.print(table(running.children, memory))
-    console.print(f"process {running.pid}, memory {megabytes(sum(memory) + memory_of(running.pid, family=False))}")
+        children = [asdict(child) | {"memory": used} for child, used in zip(system.children, memory, strict=True)]
+        summary = {"pid": system.pid, "broker": system.broker, "ready_seconds": system.ready_seconds}
+        return print_json(summary | {"children": children})
+    console = Console()
+    console.print(process_table(system.children, memory))
+    total = format_megabytes(sum(memory) + memory_of(system.pid, family=False))
+    console.print(f"process {system.pid}, memory {total}")

@@ -1,7 +1,7 @@
-"""The gateway: an Envoy configuration made from what the services declare."""
+"""The gateway: an Envoy configuration, generated from what the services declare."""
 
-from gateway.declared import Part, declared
-from gateway.envoy import Ports, config
-from gateway.filters import Limits
+from gateway.envoy import Ports, build_config
+from gateway.exposed import ExposedService, exposed_services
+from gateway.filters import RateLimits
 
-__all__ = ["Limits", "Part", "Ports", "config", "declared"]
+__all__ = ["ExposedService", "Ports", "RateLimits", "build_config", "exposed_services"]

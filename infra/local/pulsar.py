@@ -2,7 +2,7 @@
 
     with Pulsar.temporary() as server: pulsar.Client(server.url)
 
-A start from nothing takes about 6 s, one with a recording of an earlier start (`local.recording`) about 4 s.
+A start without an AOT cache takes about 6 s, a start with one (`local.aot_cache`) about 4 s.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _OPENED = [
     *("java.management/sun.management", "jdk.management/com.sun.management.internal"),
 ]
 # Sizes for a laptop. Without `allowEphemeralPorts`, `listeningInterface` and `allowLoopback` the bookie would listen on
-# every interface, on a port of its own choice. What a group has acknowledged is written ten times a second.
+# every interface, on a port of its own choice. The positions of groups are written ten times a second.
 _PROPERTIES = """
 clusterName=standalone
 metadataStoreUrl=
@@ -104,10 +104,10 @@ class Pulsar(JavaServer):
         super().prepare()
         durable = "true" if self.durable else "false"
         properties = _PROPERTIES.format(port=self.port, web=self.web_port, durable=durable)
-        (self.folder / "standalone.conf").write_text(self.with_properties(properties))
+        (self.folder / "standalone.conf").write_text(self.append_properties(properties))
         (self.folder / "log4j2.properties").write_text(_LOGGING)
 
-    def main(self) -> list[str]:
+    def main_class(self) -> list[str]:
         return [
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
             *("org.apache.pulsar.PulsarStandaloneStarter", "--config", str(self.folder / "standalone.conf")),
@@ -120,7 +120,7 @@ class Pulsar(JavaServer):
         return super().environment() | {"PULSAR_STANDALONE_USE_ZOOKEEPER": "0", "MALLOC_ARENA_MAX": "2"}
 
     def ready(self) -> bool:
-        """Its ports open long before it serves: it is asked to take and give a message, and for the namespace."""
+        """Asks for the namespace, and for a message sent and received: the ports open long before Pulsar serves."""
         return self._answers("/admin/v2/namespaces/public/default") and self._answers(
             "/admin/v2/brokers/health?topicVersion=V2"
         )

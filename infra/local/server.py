@@ -1,4 +1,4 @@
-"""What every server of the local system is to those who start it: prepare, start, probe, stop, explain.
+"""The base of every server of the local system: prepare, start, probe, stop, and explain a failure.
 
 A server in a program or a test of its own:
 
@@ -24,44 +24,44 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from local import NAME
-from local.child import birth
-from local.trouble import Trouble
+from local.errors import CommandError
+from local.process import popen_options
 
 _EXPLANATIONS = {
     "No space left on device": "the disk is full: free some space and start again",
-    "Address already in use": "port {port} is taken by another program: stop that, or choose another port",
-    "Address in use": "port {port} is taken by another program: stop that, or choose another port",
-    "Cannot allocate memory": "there is not enough memory: close something and start again",
-    "There is insufficient memory": "there is not enough memory: close something and start again",
+    "Address already in use": "port {port} is taken by another program: stop that program, or choose another port",
+    "Address in use": "port {port} is taken by another program: stop that program, or choose another port",
+    "Cannot allocate memory": "there is not enough memory: close other programs and start again",
+    "There is insufficient memory": "there is not enough memory: close other programs and start again",
 }
 
 
 @dataclass
-class Server(ABC):
+class LocalServer(ABC):
     folder: Path
     port: int
-    durable: bool = True  # False: what survives a crash of the process need not survive one of the machine
+    durable: bool = True  # False: data must survive a crash of the process, but not of the machine
     name: str = "server"
     process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
-    waiting_for: str = field(default="", init=False, repr=False)  # what it said when it was asked last
+    waiting_for: str = field(default="", init=False, repr=False)  # the reasons that the last readiness probe gave
     _temporary: bool = field(default=False, init=False, repr=False)
     _deadline: float = field(default=0, init=False, repr=False)
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    death_signal: ClassVar[signal.Signals] = signal.SIGKILL  # when the parent is gone
+    death_signal: ClassVar[signal.Signals] = signal.SIGKILL  # sent by the kernel when the parent is gone
     start_seconds: ClassVar[float] = 30
-    stop_seconds: float = field(default=10, init=False, repr=False)  # then it is killed
+    stop_seconds: float = field(default=10, init=False, repr=False)  # after that the process is killed
 
     @abstractmethod
     def prepare(self) -> None:
-        """Whatever must exist before the first start; cheap and harmless when it does."""
+        """Create what must exist before a start. Cheap and harmless when all exists already."""
 
     @abstractmethod
     def argv(self) -> list[str]: ...
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it serves right now. Quick, and never raises."""
+        """Whether the server serves right now. Quick, and never raises."""
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)
@@ -69,22 +69,22 @@ class Server(ABC):
     def user(self) -> int | None:
         return None
 
-    def need_port(self) -> None:
-        """Another server there would answer in this one's name."""
-        if not is_free(self.port):
-            raise Trouble(_EXPLANATIONS["Address in use"].format(port=self.port))
+    def require_free_port(self) -> None:
+        """Raise if another program listens on the port: its answers would be taken for this server's."""
+        if not is_port_free(self.port):
+            raise CommandError(_EXPLANATIONS["Address in use"].format(port=self.port))
 
-    def explain(self, log: str) -> str:
-        """What to tell a person who reads that this server ended: the known cause, or its last line."""
+    def explain_failure(self, log: str) -> str:
+        """Why the server ended, for its operator: a known cause that its log shows, or the last line of the log."""
         for symptom, explanation in _EXPLANATIONS.items():
             if symptom in log:
                 return explanation.format(port=self.port)
-        lines = [line.strip(" |+-") for line in log.splitlines()]  # without the lines that frame exceptions of a group
-        return next((line for line in reversed(lines) if line), "it said nothing")
+        lines = [line.strip(" |+-") for line in log.splitlines()]  # without the frame that exception groups have
+        return next((line for line in reversed(lines) if line), "its log is empty")
 
     @classmethod
     def temporary(cls) -> Self:
-        """One in a folder that any user can reach (pytest's are closed to others) and that is removed at the end."""
+        """A server in a temporary folder that every user can reach (unlike pytest's); `stop` removes the folder."""
         folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-{cls.name}-"))
         folder.chmod(0o711)
         server = cls(folder, free_port(), durable=False)
@@ -98,19 +98,19 @@ class Server(ABC):
     def start(self) -> None:
         self.prepare()
         self._spawn()
-        while not self._is_up():
+        while not self._has_started():
             time.sleep(0.02)
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
+        self._terminate(signal.SIGKILL)
 
     def stop(self) -> None:
-        self._end(self.stop_signal)
+        self._terminate(self.stop_signal)
         if self._temporary:
             self.remove()
 
     def remove(self) -> None:
-        """Throw away all it has kept."""
+        """Delete all data of the server."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -124,8 +124,8 @@ class Server(ABC):
     async def __aenter__(self) -> Self:
         with self._stopped_on_failure():
             await asyncio.to_thread(self.prepare)
-            self._spawn()  # here, not in a helper thread: the child would die with that thread
-            while not await asyncio.to_thread(self._is_up):  # noqa: ASYNC110  # another process sets no event
+            self._spawn()  # in this thread: the child would die together with a helper thread
+            while not await asyncio.to_thread(self._has_started):  # noqa: ASYNC110  # another process sets no event
                 await asyncio.sleep(0.02)
         return self
 
@@ -134,25 +134,26 @@ class Server(ABC):
 
     def _spawn(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.need_port()
+        self.require_free_port()
         with self.log.open("ab") as log:
-            options = birth(log, self.environment(), self.user(), self.death_signal)
+            options = popen_options(log, self.environment(), self.user(), self.death_signal)
             self.process = subprocess.Popen(self.argv(), **options)
         self._deadline = time.monotonic() + self.start_seconds
 
-    def _is_up(self) -> bool:
+    def _has_started(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             code = self.process.returncode if self.process else None
-            raise Trouble(f"{self.name} ended with code {code}: {self.explain(tail(self.log))}")
+            raise CommandError(f"{self.name} ended with code {code}: {self.explain_failure(read_tail(self.log))}")
         if time.monotonic() > self._deadline:
-            raise Trouble(f"{self.name} was not ready after {self.start_seconds:.0f} s: {self.explain(tail(self.log))}")
+            reason = self.explain_failure(read_tail(self.log))
+            raise CommandError(f"{self.name} was not ready after {self.start_seconds:.0f} s: {reason}")
         return self.ready()
 
-    def _end(self, how: signal.Signals) -> None:
+    def _terminate(self, signal_: signal.Signals) -> None:
         process, self.process = self.process, None
         if process is None:
             return
-        process.send_signal(how)
+        process.send_signal(signal_)
         try:
             process.wait(timeout=self.stop_seconds)
         except subprocess.TimeoutExpired:
@@ -168,8 +169,8 @@ class Server(ABC):
             raise
 
 
-def tail(log: Path, size: int = 4000) -> str:
-    """The end of a log, as far as it was written."""
+def read_tail(log: Path, size: int = 4000) -> str:
+    """The end of a log file; empty if there is no file."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
@@ -178,14 +179,14 @@ def tail(log: Path, size: int = 4000) -> str:
 
 
 def free_port() -> int:
-    """A port nobody listens on, below the range from which the kernel takes outgoing connections' ports."""
+    """A port without a listener, below the range from which the kernel takes the ports of outgoing connections."""
     while True:
         port = random.randint(15_000, 32_000)
-        if is_free(port):
+        if is_port_free(port):
             return port
 
 
-def is_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
@@ -195,11 +196,11 @@ def is_free(port: int) -> bool:
         return True
 
 
-def ask(port: int, question: bytes, size: int = 512) -> bytes:
-    """What a server answers within a second; nothing when it does not."""
+def send_and_receive(port: int, request: bytes, size: int = 512) -> bytes:
+    """The answer of a server to some bytes; empty if there is none within a second."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(question)
+            connection.sendall(request)
             return connection.recv(size)
     except OSError:
         return b""

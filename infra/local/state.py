@@ -1,7 +1,7 @@
-"""What is known of the system in a checkout: who runs, where, and the secrets that outlive a run.
+"""The state folder of a checkout: which system runs, and the secrets and ports that stay the same from run to run.
 
-running = local.state.running()                     # None when nothing runs
-running.urls["public"], running.service_key, running.secrets["database"]["order"]
+system = local.state.running_system()                     # None when nothing runs
+system.urls["public"], system.service_key, system.secrets["database"]["order"]
 """
 
 import fcntl
@@ -18,58 +18,62 @@ from typing import IO, Any
 import psutil
 
 from local import NAME
-from local.server import free_port, is_free
-from local.trouble import Trouble
+from local.errors import CommandError
+from local.server import free_port, is_port_free
 
 
 @dataclass
-class ChildState:
-    """A child as the supervisor sees it."""
+class ProcessStatus:
+    """The state of a child process, as the supervisor knows it."""
 
     name: str
     port: int
     state: str = "waiting"  # preparing, starting, ready, crashed, stopped
     detail: str = ""
     pid: int | None = None
-    born: float | None = None  # with the pid it names one process, also after the pid has been given anew
+    create_time: float | None = None  # pid and create_time together name one process: the system reuses pids
     restarts: int = 0
     since: float = 0
 
 
 @dataclass
-class Running:
+class RunningSystem:
     """The system that runs, for the commands that talk to it."""
 
     pid: int
-    born: float
+    create_time: float
     broker: str
     urls: dict[str, str]  # public, internal, hooks, and one for each service and server
     service_key: str
     secrets: dict[str, Any]  # database: service -> password; carrier_webhook
     ready_seconds: float | None = None
-    children: list[ChildState] = field(default_factory=list)
+    children: list[ProcessStatus] = field(default_factory=list)
 
 
 def folder() -> Path:
-    """The state folder of this checkout: that of the nearest folder above that has one, else a new one here."""
+    """The state folder: of the current folder or the nearest folder above that has one, else a new one here."""
     here = Path.cwd()
-    for place in (here, *here.parents):
-        if (place / f".{NAME}").is_dir():
-            return place / f".{NAME}"
+    for candidate in (here, *here.parents):
+        if (candidate / f".{NAME}").is_dir():
+            return candidate / f".{NAME}"
     return here / f".{NAME}"
 
 
-def running() -> Running | None:
-    told = _read()
-    return told if told and _lives(told.pid, told.born) else None
+def running_system() -> RunningSystem | None:
+    system = _read_running_system()
+    return system if system and _is_alive(system.pid, system.create_time) else None
 
 
-def write(told: Running) -> None:
-    write_private(folder() / "state.json", json.dumps(asdict(told), indent=1))
+def write_running_system(system: RunningSystem) -> None:
+    write_private(folder() / "running.json", json.dumps(asdict(system), indent=1))
+
+
+def remove_running_system() -> None:
+    (folder() / "running.json").unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:
-    """For the owner's eyes, and never half written."""
+    """Write a file that only its owner can read, and that other processes never see half written."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)
@@ -77,47 +81,44 @@ def write_private(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def claim() -> IO[str]:
-    """The right to run here; it ends with the file that is returned, so also with kill -9."""
+def lock_folder() -> IO[str]:
+    """Lock the state folder for this process. The lock ends with the returned file, and so also with kill -9."""
     folder().mkdir(parents=True, exist_ok=True)
     file = (folder() / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise Trouble(already_running()) from error
+        raise CommandError(already_running_message()) from error
     return file
 
 
-def already_running() -> str:
-    told = running()
-    if told is None:
-        return f"another start or reset is under way in {folder().parent}: wait for it"
-    ports = ", ".join(f"{child.name} {child.port}" for child in told.children)
-    return f"already running here as process {told.pid} ({ports}): stop that first, `kill {told.pid}` or Ctrl-C there"
+def already_running_message() -> str:
+    system = running_system()
+    if system is None:
+        return f"another start or reset is in progress in {folder().parent}: wait until it has ended"
+    ports = ", ".join(f"{child.name} {child.port}" for child in system.children)
+    how = f"stop that process first, with `kill {system.pid}` or Ctrl-C in its terminal"
+    return f"already running here as process {system.pid} ({ports}): {how}"
 
 
-def end_leftovers() -> list[str]:
-    """End what a killed run has left behind, where the kernel does not do that. Returns the names."""
-    told = _read()
-    left = [child for child in (told.children if told else []) if child.pid and _lives(child.pid, child.born)]
+def kill_leftover_processes() -> list[str]:
+    """End the children of a killed run, where the kernel does not end them. Returns their names."""
+    system = _read_running_system()
+    left = [child for child in (system.children if system else []) if _is_alive_child(child)]
     deadline = time.monotonic() + 5
     for child in left:
         assert child.pid
         os.kill(child.pid, signal.SIGQUIT if child.name == "postgres" else signal.SIGKILL)
-        while _lives(child.pid, child.born) and time.monotonic() < deadline:
+        while _is_alive_child(child) and time.monotonic() < deadline:
             time.sleep(0.05)
     return [child.name for child in left]
 
 
-def forget() -> None:
-    (folder() / "state.json").unlink(missing_ok=True)
-
-
-class Kept:
+class LocalState:
     """Secrets and ports that stay the same from run to run."""
 
     def __init__(self) -> None:
-        self._path = folder() / "kept.json"
+        self._path = folder() / "local_state.json"
         self.values: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
     def secret(self, name: str) -> str:
@@ -127,9 +128,9 @@ class Kept:
         return str(self.values.setdefault("database", {}).setdefault(name, secrets.token_urlsafe(16)))
 
     def port(self, name: str) -> int:
-        """The one it had, unless somebody has taken it meanwhile."""
+        """The port of the last run, or a new one if another program has taken that port meanwhile."""
         ports = self.values.setdefault("ports", {})
-        if not is_free(ports.get(name, 0)) or name not in ports:
+        if not is_port_free(ports.get(name, 0)) or name not in ports:
             ports[name] = free_port()
         return int(ports[name])
 
@@ -137,17 +138,21 @@ class Kept:
         write_private(self._path, json.dumps(self.values, indent=1))
 
 
-def _read() -> Running | None:
+def _read_running_system() -> RunningSystem | None:
     try:
-        values = json.loads((folder() / "state.json").read_text())
-        return Running(**values | {"children": [ChildState(**child) for child in values["children"]]})
+        values = json.loads((folder() / "running.json").read_text())
+        return RunningSystem(**values | {"children": [ProcessStatus(**child) for child in values["children"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def _lives(pid: int, born: float | None) -> bool:
+def _is_alive_child(child: ProcessStatus) -> bool:
+    return child.pid is not None and _is_alive(child.pid, child.create_time)
+
+
+def _is_alive(pid: int, create_time: float | None) -> bool:
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - (born or 0)) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - (create_time or 0)) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

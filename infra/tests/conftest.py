@@ -1,4 +1,4 @@
-"""A real Envoy on a generated configuration, between real connections."""
+"""Fixtures: a real Envoy with a generated configuration in front of small HTTP servers, and the simulators."""
 
 import contextlib
 import json
@@ -20,13 +20,16 @@ from joserfc.jwk import OKPKey
 import gateway
 from local.envoy import Envoy
 from local.server import free_port
+from simulators.server import Simulators
+
+from .simulator_client import WebhookReceiver, receiving_webhooks
 
 SERVICE_KEY = "a key that only the services of this test know"
 USER_KEY = OKPKey.generate_key("Ed25519", {"kid": "one", "alg": "EdDSA", "use": "sig"})
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 STREAM: dict[str, Any] = {"200": {"content": {"text/event-stream": {}}}}
-PARTS = [
-    gateway.Part.of(
+EXPOSED = [
+    gateway.ExposedService.from_openapi(
         "aggregator",
         {
             "paths": {
@@ -38,14 +41,16 @@ PARTS = [
             }
         },
     ),
-    gateway.Part.of("user", {"paths": {"/tokens": {"post": {}}, "/.well-known/jwks.json": {"get": {}}}}),
-    gateway.Part.of("shipping", {"paths": {}}, hooks="/hooks"),
-    gateway.Part.of("product", {"paths": {"/products": {"get": {"security": BEARER}}}}),
+    gateway.ExposedService.from_openapi(
+        "user", {"paths": {"/tokens": {"post": {}}, "/.well-known/jwks.json": {"get": {}}}}
+    ),
+    gateway.ExposedService.from_openapi("shipping", {"paths": {}}, hooks="/hooks"),
+    gateway.ExposedService.from_openapi("product", {"paths": {"/products": {"get": {"security": BEARER}}}}),
 ]
 
 
 @dataclass
-class Seen:
+class ReceivedRequest:
     """A request as a service received it."""
 
     method: str
@@ -56,10 +61,10 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """A small service on a port of its own: remembers what it got and answers what it was told to, or an echo."""
+    """A small HTTP server: remembers its requests, and gives the answers set for a path, or an echo."""
 
     port: int = field(default_factory=free_port)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[ReceivedRequest] = field(default_factory=list)
     answers: dict[str, list[Callable[[BaseHTTPRequestHandler], None]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -73,7 +78,7 @@ class Upstream:
     def start(self) -> None:
         upstream = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class UpstreamHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
@@ -84,9 +89,9 @@ class Upstream:
             def answer(self) -> None:
                 body = self.read_body()
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                upstream.seen.append(Seen(self.command, self.path, headers, body))
-                told = upstream.answers[self.path]
-                (told.pop(0) if told else reply({"path": self.path, "service": upstream.port}))(self)
+                upstream.seen.append(ReceivedRequest(self.command, self.path, headers, body))
+                answers = upstream.answers[self.path]
+                (answers.pop(0) if answers else reply({"path": self.path, "service": upstream.port}))(self)
 
             def read_body(self) -> bytes:
                 if self.headers.get("transfer-encoding") != "chunked":
@@ -100,9 +105,9 @@ class Upstream:
             do_GET = do_POST = do_PUT = do_DELETE = answer
 
             def log_message(self, *_: object) -> None:
-                """Tests read `seen`."""
+                """Log nothing: tests read `seen`."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), UpstreamHandler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -134,8 +139,8 @@ def hang_up(handler: BaseHTTPRequestHandler) -> None:
 
 
 @dataclass
-class Edge:
-    """The running gateway and what stands behind it."""
+class RunningGateway:
+    """The running gateway, and the servers behind it."""
 
     ports: gateway.Ports
     log: Path
@@ -152,7 +157,7 @@ class Edge:
     def internal(self, token: str | None = None) -> httpx.Client:
         return self.client(self.ports.internal, token)
 
-    def last(self, service: str) -> Seen:
+    def last(self, service: str) -> ReceivedRequest:
         return self.upstreams[service].seen[-1]
 
 
@@ -161,23 +166,25 @@ def new_ports() -> gateway.Ports:
 
 
 @pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    edge = Edge(new_ports(), folder / "access.log", {part.name: Upstream() for part in PARTS}, Upstream())
+    edge = RunningGateway(
+        new_ports(), folder / "access.log", {service.name: Upstream() for service in EXPOSED}, Upstream()
+    )
     keys = {"keys": [USER_KEY.as_dict(private=False)]}
     edge.upstreams["user"].answers["/.well-known/jwks.json"] = [reply(keys)] * 100
     for upstream in [*edge.upstreams.values(), edge.telemetry]:
         upstream.start()
-    text = gateway.config(
+    text = gateway.build_config(
         edge.ports,
         {name: upstream.url for name, upstream in edge.upstreams.items()},
-        parts=PARTS,
+        services=EXPOSED,
         service_key=SERVICE_KEY,
         access_log=str(edge.log),
         otlp_endpoint=edge.telemetry.url,
         trace_ratio=0.0,
         timeout_seconds=3,
-        limits=gateway.Limits(caller=20, anonymous_writes=10),
+        limits=gateway.RateLimits(caller=20, anonymous_writes=10),
     )
     with Envoy(folder, edge.ports.admin, config=text):
         yield edge
@@ -196,9 +203,13 @@ def is_problem(response: httpx.Response, status: int, code: str) -> bool:
     return True
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := found()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return result
+@pytest.fixture(scope="module")
+def simulators() -> Iterator[Simulators]:
+    with Simulators.temporary() as server:
+        yield server
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with receiving_webhooks() as server:
+        yield server

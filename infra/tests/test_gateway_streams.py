@@ -1,4 +1,4 @@
-"""Streams of events through the gateway: as they come, and as long as they last."""
+"""Event streams through the gateway: each event at once, and without a time limit."""
 
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -7,13 +7,13 @@ import yaml
 
 import gateway
 
-from .conftest import PARTS, Edge, is_problem, new_ports, user_token
+from .conftest import EXPOSED, RunningGateway, is_problem, new_ports, user_token
 
 PATH = "/api/v1/orders/42/stream"
-PAUSE_SECONDS = 3.5  # the gateway of these tests lets a request take three
+PAUSE_SECONDS = 3.5  # the time limit of other requests is three seconds here
 
 
-def test_each_event_arrives_before_the_next_is_sent_and_none_too_late(edge: Edge) -> None:
+def test_each_event_arrives_before_the_next_is_sent_and_none_too_late(edge: RunningGateway) -> None:
     arrived = threading.Event()
 
     def stream(handler: BaseHTTPRequestHandler) -> None:
@@ -40,7 +40,7 @@ def test_each_event_arrives_before_the_next_is_sent_and_none_too_late(edge: Edge
     assert "content-encoding" not in response.headers
 
 
-def test_a_stream_needs_a_token_and_goes_on_with_the_last_id(edge: Edge) -> None:
+def test_a_stream_needs_a_token_and_goes_on_with_the_last_id(edge: RunningGateway) -> None:
     with edge.public() as client:
         assert is_problem(client.get(PATH), 401, "unauthenticated")
     with edge.public(user_token("reader")) as client:
@@ -48,9 +48,9 @@ def test_a_stream_needs_a_token_and_goes_on_with_the_last_id(edge: Edge) -> None
     assert edge.last("aggregator").headers["last-event-id"] == "7"
 
 
-def test_streams_take_no_connections_from_the_shop() -> None:
-    """Each holds one for as long as somebody reads."""
-    config = yaml.safe_load(gateway.config(new_ports(), {"aggregator": "http://127.0.0.1:1"}, parts=PARTS))
+def test_streams_have_connections_of_their_own() -> None:
+    """Each stream holds a connection for as long as its client reads."""
+    config = yaml.safe_load(gateway.build_config(new_ports(), {"aggregator": "http://127.0.0.1:1"}, services=EXPOSED))
     limits = {
         cluster["name"]: cluster["circuit_breakers"]["thresholds"][0]["max_connections"]
         for cluster in config["static_resources"]["clusters"]

@@ -1,22 +1,22 @@
-"""What the gateway does to traffic: limits, retries, time-outs, compression, the log, traces."""
+"""How the gateway treats traffic: limits, retries, time-outs, compression, access log, traces."""
 
 import gzip
 import json
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from chassis.auth import service_token
+from chassis.calls.auth import service_token
 from gateway.filters import MAX_BODY_BYTES
 
-from .conftest import SERVICE_KEY, Edge, hang_up, is_problem, reply, user_token, wait_for
+from .conftest import SERVICE_KEY, RunningGateway, hang_up, is_problem, reply, user_token
+from .waiting import wait_for
 
 
-def test_every_request_has_an_id_of_our_own(edge: Edge) -> None:
+def test_every_request_has_an_id_of_our_own(edge: RunningGateway) -> None:
     with edge.public() as client:
         first, second = (client.get("/api/v1/products", headers={"x-request-id": "mine"}) for _ in range(2))
         refused = client.get("/api/v1/orders/42")
@@ -25,7 +25,7 @@ def test_every_request_has_an_id_of_our_own(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_over_one_mebibyte_is_refused(edge: Edge, chunked: bool) -> None:
+def test_a_body_over_one_mebibyte_is_refused(edge: RunningGateway, chunked: bool) -> None:
     fits, too_large = b"x" * MAX_BODY_BYTES, b"x" * (MAX_BODY_BYTES + 1)
     before = len(edge.upstreams["aggregator"].seen)
     with edge.public(user_token("bulky")) as client:
@@ -35,14 +35,14 @@ def test_a_body_over_one_mebibyte_is_refused(edge: Edge, chunked: bool) -> None:
     assert len(edge.upstreams["aggregator"].seen) == before + 1
 
 
-def test_reads_are_tried_again(edge: Edge) -> None:
+def test_reads_are_tried_again(edge: RunningGateway) -> None:
     path = "/api/v1/products?flaky"
     edge.upstreams["aggregator"].answers[path] = [reply({}, 503), hang_up, reply({"third": "time"})]
     with edge.public() as client:
         assert client.get(path).json() == {"third": "time"}
 
 
-def test_writes_that_may_have_arrived_are_not(edge: Edge) -> None:
+def test_writes_that_may_have_arrived_are_not(edge: RunningGateway) -> None:
     path = "/api/v1/tokens?flaky"
     upstream = edge.upstreams["aggregator"]
     with edge.public() as client:
@@ -53,7 +53,7 @@ def test_writes_that_may_have_arrived_are_not(edge: Edge) -> None:
             assert len(upstream.seen) == before + 1
 
 
-def test_a_write_waits_for_a_service_that_is_just_starting(edge: Edge) -> None:
+def test_a_write_waits_for_a_service_that_is_just_starting(edge: RunningGateway) -> None:
     upstream = edge.upstreams["product"]
     upstream.stop()
     try:
@@ -61,11 +61,10 @@ def test_a_write_waits_for_a_service_that_is_just_starting(edge: Edge) -> None:
         with edge.internal(service_token("order", SERVICE_KEY)) as client:
             assert client.put("/product/stock/1", json={}).status_code == 200
     finally:
-        while upstream.server is None:
-            time.sleep(0.01)
+        wait_for(lambda: upstream.server)
 
 
-def test_a_service_that_is_away_or_slow_is_told_plainly(edge: Edge) -> None:
+def test_an_unreachable_or_slow_service_has_an_error_of_its_own(edge: RunningGateway) -> None:
     edge.upstreams["aggregator"].answers["/api/v1/products?slow"] = [reply({}, after_seconds=3.2)]
     with edge.public() as client:
         assert is_problem(client.get("/api/v1/products?slow"), 504, "timed_out")
@@ -80,22 +79,22 @@ def test_a_service_that_is_away_or_slow_is_told_plainly(edge: Edge) -> None:
         upstream.start()
 
 
-def test_a_refusal_of_a_service_passes_unchanged(edge: Edge) -> None:
+def test_a_refusal_of_a_service_passes_unchanged(edge: RunningGateway) -> None:
     own = {"code": "order_not_found", "status": 404, "detail": "There is no such order."}
     edge.upstreams["aggregator"].answers["/api/v1/orders/7"] = [reply(own, 404)]
     with edge.public(user_token()) as client:
         assert client.get("/api/v1/orders/7").json() == own
 
 
-def hastily(ask: Callable[[], httpx.Response]) -> list[httpx.Response]:
-    """Many at once, so that more are asked than let through, however slow the machine is."""
-    with ThreadPoolExecutor(20) as crowd:
-        return list(crowd.map(lambda _: ask(), range(200)))
+def send_many(send: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """Many requests at once, so that some exceed the limit on every machine, however slow."""
+    with ThreadPoolExecutor(20) as threads:
+        return list(threads.map(lambda _: send(), range(200)))
 
 
-def test_callers_are_limited_one_by_one(edge: Edge) -> None:
+def test_callers_are_limited_one_by_one(edge: RunningGateway) -> None:
     with edge.public(user_token("hasty")) as hasty, edge.public(user_token("calm")) as calm:
-        answers = hastily(lambda: hasty.get("/api/v1/orders/42"))
+        answers = send_many(lambda: hasty.get("/api/v1/orders/42"))
         assert calm.get("/api/v1/orders/42").status_code == 200
     refused = next(answer for answer in answers if answer.status_code != 200)
     assert answers[0].status_code == 200
@@ -103,16 +102,16 @@ def test_callers_are_limited_one_by_one(edge: Edge) -> None:
     assert refused.headers["retry-after"] == "1"
 
 
-def test_writes_without_a_token_are_limited_together(edge: Edge) -> None:
+def test_writes_without_a_token_are_limited_together(edge: RunningGateway) -> None:
     with edge.public() as client:
-        answers = hastily(lambda: client.post("/api/v1/tokens", json={}))
+        answers = send_many(lambda: client.post("/api/v1/tokens", json={}))
         assert client.get("/api/v1/products").status_code == 200
     assert answers[0].status_code == 200
     assert is_problem(next(answer for answer in answers if answer.status_code != 200), 429, "rate_limited")
 
 
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip", "gzip"), ("gzip, br", "br"), ("identity", None)])
-def test_json_is_compressed_as_the_client_likes(edge: Edge, accepted: str, encoding: str | None) -> None:
+def test_json_is_compressed_as_the_client_accepts(edge: RunningGateway, accepted: str, encoding: str | None) -> None:
     items = [{"name": "tea"}] * 500
     edge.upstreams["aggregator"].answers["/api/v1/products?big"] = [reply(items)]
     with (
@@ -126,7 +125,7 @@ def test_json_is_compressed_as_the_client_likes(edge: Edge, accepted: str, encod
     assert (len(raw) < 500) == (encoding is not None)
 
 
-def test_each_request_leaves_a_line_without_its_query(edge: Edge) -> None:
+def test_each_request_leaves_a_line_without_its_query(edge: RunningGateway) -> None:
     with edge.public(user_token("logged")) as client:
         response = client.get("/api/v1/orders/99?q=secret")
     id = response.headers["x-request-id"]
@@ -137,7 +136,7 @@ def test_each_request_leaves_a_line_without_its_query(edge: Edge) -> None:
     assert (entry["caller"], entry["service"]) == ("logged", "aggregator")
 
 
-def test_a_sampled_trace_goes_through_the_gateway(edge: Edge) -> None:
+def test_a_sampled_trace_goes_through_the_gateway(edge: RunningGateway) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     with edge.public() as client:
         client.get("/api/v1/products", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})

@@ -1,4 +1,4 @@
-"""The servers from packages: each starts on a free port, serves, and after kill -9 has what it must keep."""
+"""The servers from packages: each starts on a free port, serves, and has its durable data after kill -9."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from local import jars
 from local.envoy import Envoy
-from local.jars import Jar, fetched, locked_jars
+from local.errors import CommandError
+from local.jars import Jar, fetch_jars, read_lock
 from local.kafka import Kafka
 from local.postgres import Postgres
-from local.server import ask, free_port
-from local.trouble import Trouble
+from local.server import free_port, send_and_receive
 from local.valkey import Valkey
 
 
@@ -54,25 +54,25 @@ async def test_kafka_gives_what_it_took_also_after_kill_9() -> None:
             assert (await consumer.getone()).value == b"blue"
 
 
-def test_valkey_forgets() -> None:
+def test_valkey_as_a_cache_loses_its_data() -> None:
     with Valkey.temporary() as server:
-        assert ask(server.port, b"SET cup blue\r\n") == b"+OK\r\n"
-        assert ask(server.port, b"GET cup\r\n") == b"$4\r\nblue\r\n"
+        assert send_and_receive(server.port, b"SET cup blue\r\n") == b"+OK\r\n"
+        assert send_and_receive(server.port, b"GET cup\r\n") == b"$4\r\nblue\r\n"
         server.kill()
         server.start()
-        assert ask(server.port, b"GET cup\r\n") == b"$-1\r\n"
-        assert b"67108864" in ask(server.port, b"CONFIG GET maxmemory\r\n")
+        assert send_and_receive(server.port, b"GET cup\r\n") == b"$-1\r\n"
+        assert b"67108864" in send_and_receive(server.port, b"CONFIG GET maxmemory\r\n")
 
 
-def test_valkey_that_keeps_has_it_after_kill_9_and_throws_nothing_away() -> None:
+def test_persistent_valkey_has_its_data_after_kill_9_and_evicts_nothing() -> None:
     server = Valkey.temporary()
-    server.keeps = True
+    server.persistent = True
     with server:
-        assert ask(server.port, b"RPUSH cups blue\r\n") == b":1\r\n"
+        assert send_and_receive(server.port, b"RPUSH cups blue\r\n") == b":1\r\n"
         server.kill()
         server.start()
-        assert ask(server.port, b"LRANGE cups 0 -1\r\n") == b"*1\r\n$4\r\nblue\r\n"
-        assert b"noeviction" in ask(server.port, b"CONFIG GET maxmemory-policy\r\n")
+        assert send_and_receive(server.port, b"LRANGE cups 0 -1\r\n") == b"*1\r\n$4\r\nblue\r\n"
+        assert b"noeviction" in send_and_receive(server.port, b"CONFIG GET maxmemory-policy\r\n")
 
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
@@ -101,14 +101,14 @@ def test_envoy_answers_with_a_valid_configuration_and_refuses_another(tmp_path: 
     admin, port = free_port(), free_port()
     with Envoy(tmp_path, admin, config=_envoy_config(admin, port, 204)):
         assert httpx.get(f"http://127.0.0.1:{port}/anything").status_code == 204
-    with pytest.raises(Trouble, match="Envoy refuses"):
+    with pytest.raises(CommandError, match="Envoy refuses"):
         Envoy(tmp_path, admin, config=_envoy_config(admin, port, 99)).start()
 
 
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     with Valkey.temporary() as server:
         second = Valkey(tmp_path, server.port)
-        with pytest.raises(Trouble, match=f"port {server.port} is taken"):
+        with pytest.raises(CommandError, match=f"port {server.port} is taken"):
             second.__enter__()
         assert second.process is None
 
@@ -120,21 +120,21 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) 
         ("java.net.BindException: Address already in use", "port 7 is taken"),
         ("first\nModuleNotFoundError: No module named 'order'\n\n", "ModuleNotFoundError: No module named 'order'"),
         ("  | KeyError: 'cups'\n  +------------\n", "KeyError: 'cups'"),
-        ("", "it said nothing"),
+        ("", "its log is empty"),
     ],
 )
-def test_a_log_is_explained(tmp_path: Path, log: str, explanation: str) -> None:
-    assert Valkey(tmp_path, 7).explain(log).startswith(explanation)
+def test_a_failure_is_explained_by_the_log(tmp_path: Path, log: str, explanation: str) -> None:
+    assert Valkey(tmp_path, 7).explain_failure(log).startswith(explanation)
 
 
-def test_a_jar_is_believed_only_by_its_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    smallest = min(fetched(Kafka.lock), key=lambda path: path.stat().st_size)
-    wanted = next(jar for jar in locked_jars(Kafka.lock) if jar.path == smallest)
+def test_a_jar_is_accepted_only_with_its_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = min(fetch_jars(Kafka.lock), key=lambda path: path.stat().st_size)
+    wanted = next(jar for jar in read_lock(Kafka.lock) if jar.path == smallest)
     monkeypatch.setattr(jars, "_REPOSITORY", tmp_path)
     wanted.path.parent.mkdir(parents=True)
     wanted.path.write_bytes(b"half of a jar")
     jars._fetch(wanted)
     assert wanted.path.read_bytes() == smallest.read_bytes()
-    with pytest.raises(Trouble, match="sha256 is not the one in the lock"):
+    with pytest.raises(CommandError, match="its sha256 differs from the one in the lock"):
         jars._fetch(Jar(wanted.group, wanted.artifact, wanted.version, "0" * 64))
     assert not wanted.path.exists()

@@ -1,12 +1,11 @@
-"""The supervisor: what crashes comes back, what never starts is given up, and nothing outlives the parent."""
+"""The supervisor: a crashed child is restarted, one that never starts ends the run, none outlives the parent."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.server import Server, free_port
+from local import supervisor as supervisor_module
+from local.errors import CommandError
+from local.server import LocalServer, free_port
 from local.supervisor import Supervisor
-from local.trouble import Trouble
 from local.valkey import Valkey
+
+from .waiting import wait_until
 
 
 @dataclass
-class Script(Server):
-    """A shell script; it counts as ready when it has made the file `up`."""
+class Script(LocalServer):
+    """A shell script. It is ready when it has created the file `up`."""
 
     text: str = ""
 
@@ -42,84 +44,84 @@ class Script(Server):
 
 
 @asynccontextmanager
-async def supervising(folder: Path, *groups: list[Server]) -> AsyncIterator[tuple[Supervisor, list[str]]]:
-    said: list[str] = []
-    supervisor = Supervisor(folder / "logs", lambda child: said.append(f"{child.told.name} {child.told.state}"))
+async def supervising(folder: Path, *groups: list[LocalServer]) -> AsyncIterator[tuple[Supervisor, list[str]]]:
+    states: list[str] = []
+    supervisor = Supervisor(folder / "logs", lambda child: states.append(f"{child.status.name} {child.status.state}"))
     for group in groups:
         supervisor.launch(*group)
     try:
-        yield supervisor, said
+        yield supervisor, states
     finally:
         await supervisor.stop()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
 
 
 def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_a_killed_child_is_started_again_on_its_port(tmp_path: Path) -> None:
-    async with supervising(tmp_path, [Valkey(tmp_path / "valkey", free_port())]) as (supervisor, said):
-        await supervisor.until_ready()
+async def test_a_killed_child_is_restarted_on_its_port(tmp_path: Path) -> None:
+    async with supervising(tmp_path, [Valkey(tmp_path / "valkey", free_port())]) as (supervisor, states):
+        await supervisor.wait_until_ready()
         child = supervisor.children[0]
-        first, port = child.told.pid, child.told.port
+        first, port = child.status.pid, child.status.port
         assert first
         os.kill(first, signal.SIGKILL)
-        await until(lambda: child.told.state == "crashed")
-        assert "killed by signal 9" in child.told.detail
-        await supervisor.until_ready()
-        assert (child.told.restarts, child.told.port) == (1, port)
-        assert child.told.pid != first
-    states = ["preparing", "starting", "ready", "crashed", "preparing", "starting", "ready", "stopped"]
-    assert said == [f"valkey {state}" for state in states]
+        await wait_until(lambda: child.status.state == "crashed")
+        assert "killed by signal 9" in child.status.detail
+        await supervisor.wait_until_ready()
+        assert (child.status.restarts, child.status.port) == (1, port)
+        assert child.status.pid != first
+    expected = ["preparing", "starting", "ready", "crashed", "preparing", "starting", "ready", "stopped"]
+    assert states == [f"valkey {state}" for state in expected]
 
 
 async def test_pauses_grow_from_crash_to_crash(tmp_path: Path) -> None:
     script = Script(tmp_path / "it", free_port(), name="it", text="touch UP; sleep 0.3; exit 3")
     async with supervising(tmp_path, [script]) as (supervisor, _):
         child = supervisor.children[0]
-        await until(lambda: child.crashes == 1 and child.told.state == "crashed")
-        assert 0.2 <= float(child.told.detail.split()[-2]) <= 0.8
-        await until(lambda: child.crashes == 3 and child.told.state == "crashed")
-        assert 1.0 <= float(child.told.detail.split()[-2]) <= 3.0
-        assert not supervisor.over.done(), "it was ready once: it is not given up"
+        await wait_until(lambda: child.crashes == 1 and child.status.state == "crashed")
+        assert 0.2 <= float(child.status.detail.split()[-2]) <= 0.8
+        await wait_until(lambda: child.crashes == 3 and child.status.state == "crashed")
+        assert 1.0 <= float(child.status.detail.split()[-2]) <= 3.0
+        assert not supervisor.finished.done(), "a child that was ready once does not end the run"
 
 
-async def test_a_child_that_never_starts_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+async def test_a_child_that_never_starts_ends_the_run_with_the_last_line_of_its_log(tmp_path: Path) -> None:
     script = Script(tmp_path / "it", free_port(), name="it", text="echo no module named cups >&2; exit 3")
     async with supervising(tmp_path, [script]) as (supervisor, _):
         with pytest.raises(
-            Trouble, match=r"it does not start: ended with code 3: no module named cups \(more in .*it.log"
+            CommandError, match=r"it does not start: ended with code 3: no module named cups \(more in .*it.log"
         ):
-            await supervisor.until_ready()
+            await supervisor.wait_until_ready()
 
 
-async def test_all_are_stopped_in_reverse_order_and_in_time_even_the_stubborn(tmp_path: Path) -> None:
+async def test_all_are_stopped_in_reverse_order_and_in_time_also_a_child_that_ignores_the_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert supervisor_module.STOP_SECONDS < 10
+    monkeypatch.setattr(supervisor_module, "STOP_SECONDS", 1.5)
     first = Script(tmp_path / "a", free_port(), name="first", text="touch UP; exec sleep 60")
     stubborn = Script(
         tmp_path / "b", free_port(), name="stubborn", text="trap '' TERM; touch UP; while :; do sleep 1; done"
     )
-    async with supervising(tmp_path, [first], [stubborn]) as (supervisor, said):
-        await supervisor.until_ready()
-        pids = [child.told.pid for child in supervisor.children]
-        started = time.monotonic()
-        await supervisor.stop()
-        assert time.monotonic() - started < 10
-    assert said[-4:-2] == ["stubborn stopped", "first stopped"]
+    async with supervising(tmp_path, [first], [stubborn]) as (supervisor, states):
+        await supervisor.wait_until_ready()
+        pids = [child.status.pid for child in supervisor.children]
+        async with asyncio.timeout(10):
+            await supervisor.stop()
+        details = {child.status.name: child.status.detail for child in supervisor.children}
+    assert details == {"first": "", "stubborn": "killed, because it did not stop in time"}
+    assert states[-4:-2] == ["stubborn stopped", "first stopped"]
     assert not any(pid and lives(pid) for pid in pids)
 
 
-async def test_a_port_that_somebody_has_is_named(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with Valkey.temporary() as other:
         async with supervising(tmp_path, [Valkey(tmp_path / "valkey", other.port)]) as (supervisor, _):
-            with pytest.raises(Trouble, match=f"valkey does not start: port {other.port} is taken by another program"):
-                await supervisor.until_ready()
+            with pytest.raises(
+                CommandError, match=f"valkey does not start: port {other.port} is taken by another program"
+            ):
+                await supervisor.wait_until_ready()
 
 
 _PARENT = """
@@ -134,8 +136,8 @@ async def main(folder):
     supervisor = Supervisor(folder / "logs", lambda child: None)
     supervisor.launch(Postgres(folder / "postgres", free_port(), durable=False))
     supervisor.launch(Valkey(folder / "valkey", free_port()))
-    await supervisor.until_ready()
-    sys.stdout.write(" ".join(str(child.told.pid) for child in supervisor.children) + "\\n")
+    await supervisor.wait_until_ready()
+    sys.stdout.write(" ".join(str(child.status.pid) for child in supervisor.children) + "\\n")
     sys.stdout.flush()
     await asyncio.sleep(60)
 
@@ -156,4 +158,4 @@ async def test_children_end_when_the_parent_is_killed() -> None:
         finally:
             parent.kill()
             await parent.wait()
-        await until(lambda: not any(lives(pid) for pid in family), seconds=5)
+        await wait_until(lambda: not any(lives(pid) for pid in family))

@@ -1,1 +1,1 @@
-"""`make bench-messaging`: what a message costs from outbox to handler, on each broker, beside the same by hand."""
+"""`make bench-messaging`: the cost of a message from outbox to handler, on each broker, with and without chassis."""

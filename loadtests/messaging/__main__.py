@@ -1,4 +1,4 @@
-"""The command, and its tables."""
+"""The command of `make bench-messaging`, and its tables."""
 
 import asyncio
 import os
@@ -16,23 +16,23 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.clients import CLIENTS
-from loadtests.messaging.by_hand import ByHand, Raw
-from loadtests.messaging.measure import Bench, Failed, Measured
-from loadtests.messaging.paths import Chassis
+from loadtests.messaging.hand_written import ClientPath, HandWrittenPath
+from loadtests.messaging.measure import BenchFailed, Measurement, MessagingBench
+from loadtests.messaging.paths import ChassisPath
 from loadtests.messaging.service import BODY_BYTES
+from local.errors import CommandError
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.pulsar import Pulsar
 from local.server import free_port
-from local.trouble import Trouble
 
-WAYS = {"chassis": Chassis, "by hand": ByHand, "client": Raw}
+PATHS = {"chassis": ChassisPath, "by hand": HandWrittenPath, "client": ClientPath}
 LATENCY_MESSAGES = 200
 RELAY_MESSAGES = 50_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class MessagingPlan:
     """What is to be measured on each broker."""
 
     batches: Sequence[int]
@@ -46,67 +46,71 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    brokers: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(CLIENTS),
-    batches: Annotated[str, typer.Option(help="Messages in a transaction of either side, with commas.")] = "1,16,100",
-    messages: Annotated[int, typer.Option(min=10, help="How many are measured each time.")] = 5000,
-    warm_up: Annotated[int, typer.Option(min=1, help="How many go before, most of all for the Java runtime.")] = 1000,
-    backlog: Annotated[int, typer.Option(min=0, help="Rows that wait behind a relay; 0 leaves that out.")] = 1_000_000,
+    brokers: Annotated[str, typer.Option(help="The brokers to measure, comma-separated.")] = ",".join(CLIENTS),
+    batches: Annotated[
+        str, typer.Option(help="Messages in one transaction of either side, comma-separated.")
+    ] = "1,16,100",
+    messages: Annotated[int, typer.Option(min=10, help="How many messages each measurement has.")] = 5000,
+    warm_up: Annotated[int, typer.Option(min=1, help="How many messages warm up the Java runtime.")] = 1000,
+    backlog: Annotated[int, typer.Option(min=0, help="Rows in the outbox behind a relay; 0 for none.")] = 1_000_000,
 ) -> None:
-    """What a message costs from outbox to handler: in a service, by hand, and with the client of the broker alone."""
+    """Measure a message from outbox to handler: in a service, hand-written, and with the broker's client alone."""
     names = brokers.split(",")
     if unknown := set(names) - CLIENTS.keys():
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: not one of {', '.join(CLIENTS)}")
     if not all(batch.isdecimal() and int(batch) for batch in batches.split(",")):
         raise typer.BadParameter(f"{batches}: not numbers from 1, with commas")
-    plan = Plan([int(batch) for batch in batches.split(",")], messages, warm_up, backlog)
+    plan = MessagingPlan([int(batch) for batch in batches.split(",")], messages, warm_up, backlog)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(f"{messages} messages of {BODY_BYTES} bytes, load average {os.getloadavg()[0]:.1f}")
     try:
         with servers() as (folder, postgres), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for name in names:
                 with broker(name, folder, postgres) as bench:
-                    runner.run(report(console, bench, plan))
-    except (Trouble, Failed) as error:
+                    runner.run(measure_broker(console, bench, plan))
+    except (CommandError, BenchFailed) as error:
         console.print(f"[bold red]bench-messaging[/]: {error}")
         raise typer.Exit(1) from error
 
 
 @contextmanager
 def servers() -> Iterator[tuple[Path, Postgres]]:
-    """PostgreSQL in a folder for it and others, all gone at the end."""
+    """PostgreSQL in a temporary folder, which has room for other servers, too."""
     with tempfile.TemporaryDirectory(prefix="messaging-") as name:
         folder = Path(name)
-        folder.chmod(0o711)  # PostgreSQL may run as another user, who has to get there
+        folder.chmod(0o711)  # PostgreSQL may run as another user, which has to reach the folder
         postgres = Postgres(folder / "postgres", free_port())
         with postgres:
             yield folder, postgres
 
 
 @contextmanager
-def broker(name: str, folder: Path, postgres: Postgres) -> Iterator[Bench]:
+def broker(name: str, folder: Path, postgres: Postgres) -> Iterator[MessagingBench]:
     if name == "kafka":
         with Kafka(folder / name, free_port()) as kafka:
-            yield Bench(postgres, name, kafka, kafka.address, {"kafka_bootstrap_servers": kafka.address})
+            yield MessagingBench(postgres, name, kafka, kafka.address, {"kafka_bootstrap_servers": kafka.address})
     elif name == "pulsar":
         with Pulsar(folder / name, free_port()) as pulsar:
             settings = {"pulsar_url": pulsar.url, "pulsar_admin_url": pulsar.admin_url}
-            yield Bench(postgres, name, pulsar, pulsar.url, settings)
+            yield MessagingBench(postgres, name, pulsar, pulsar.url, settings)
     else:
-        yield Bench(postgres, name)
+        yield MessagingBench(postgres, name)
 
 
-async def report(console: Console, bench: Bench, plan: Plan) -> None:
+async def measure_broker(console: Console, bench: MessagingBench, plan: MessagingPlan) -> None:
     table = Table(title=f"\n{bench.broker}", title_justify="left", box=None, header_style="bold")
-    for column in ("way", "batch", "messages/s", "CPU-ms/1000", "by process", "to by hand"):
-        table.add_column(column, justify="left" if column in ("way", "by process") else "right")
+    for column in ("path", "batch", "messages/s", "CPU-ms/1000", "by process", "to by hand"):
+        table.add_column(column, justify="left" if column in ("path", "by process") else "right")
     for batch in plan.batches:
-        found = {name: await bench.throughput(way, batch, plan.messages, plan.warm_up) for name, way in WAYS.items()}
+        found = {name: await bench.throughput(path, batch, plan.messages, plan.warm_up) for name, path in PATHS.items()}
         for name, measured in found.items():
             ratio = f"{measured.cpu_ms / found['by hand'].cpu_ms:.2f}"
-            table.add_row(name, str(batch), f"{measured.rate:.0f}", f"{measured.cpu_ms:.0f}", parts(measured), ratio)
+            table.add_row(
+                name, str(batch), f"{measured.rate:.0f}", f"{measured.cpu_ms:.0f}", cpu_by_process(measured), ratio
+            )
     console.print(table)
-    for name, way in (("chassis", Chassis), ("by hand", ByHand)):
-        p50, p99 = await bench.latency(way, min(LATENCY_MESSAGES, plan.messages))
+    for name, path in (("chassis", ChassisPath), ("by hand", HandWrittenPath)):
+        p50, p99 = await bench.latency(path, min(LATENCY_MESSAGES, plan.messages))
         console.print(f" idle, commit → handler, {name}: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
     if backlog := plan.backlog:
         count = min(RELAY_MESSAGES, backlog)
@@ -119,7 +123,7 @@ async def report(console: Console, bench: Bench, plan: Plan) -> None:
     console.print(f" load average {os.getloadavg()[0]:.1f}")
 
 
-def parts(measured: Measured) -> str:
+def cpu_by_process(measured: Measurement) -> str:
     return ", ".join(f"{name} {seconds * 1e6 / measured.messages:.0f}" for name, seconds in measured.cpu.items())
 
 

@@ -1,19 +1,14 @@
-"""The one row that a message makes."""
+"""The one table: a row for each handled message."""
 
 from uuid import UUID
 
 from sqlalchemy import BigInteger
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table
+from chassis.database import Table
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
-
-
-class Parcel(Row, table=True):
+class HandledParcel(Table, table=True):
     __tablename__ = "parcels"
     id: UUID = Field(primary_key=True)
     weight_g: int = Field(sa_type=BigInteger)

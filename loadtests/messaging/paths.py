@@ -1,4 +1,4 @@
-"""The way of a message from one transaction to the next, and how a service has it."""
+"""The path of a message from one transaction to the next: the protocol, and the path through the chassis."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,60 +7,60 @@ from typing import Protocol, Self
 
 from opentelemetry.trace import SpanKind
 
-from chassis import tracing
+from chassis.brokers.memory import MemoryBroker
 from chassis.config import Settings
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.tables import new_id
-from loadtests.messaging.service import Handed, service
+from chassis.database import new_id
+from chassis.process.instance import Instance
+from chassis.telemetry import tracing
+from loadtests.messaging.service import ParcelHandedOver, service
 from local.server import free_port
 
 
 @dataclass(frozen=True)
-class Place:
+class PathSettings:
     """A broker, a database with the tables of the service, and how many messages a consumer takes at once."""
 
     broker: str
     address: str
-    settings: Mapping[str, str]  # that tell a service of the broker
+    settings: Mapping[str, str]  # of a service, about the broker
     database_url: str
     batch: int = 100
 
 
-class Path(Protocol):
-    """Open within its block: what is produced in it comes to the handler. One that `writes` has a database."""
+class MessagePath(Protocol):
+    """Works inside `async with path:`, where produced messages reach the handler. `writes`: it uses the database."""
 
     writes: bool
 
-    def __init__(self, place: Place) -> None: ...
+    def __init__(self, settings: PathSettings) -> None: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *_: object) -> None: ...
 
     async def produce(self, count: int) -> None:
-        """So many messages, in one transaction; returns after its commit."""
+        """Produce messages in one transaction. Returns after the commit."""
 
 
-class Chassis:
+class ChassisPath:
     """The service as it runs, with all its parts in this process."""
 
     writes = True
 
-    def __init__(self, place: Place, role: str = "all") -> None:
+    def __init__(self, path: PathSettings, role: str = "all") -> None:
         settings = Settings.of(
             service.name,
-            **place.settings,
-            broker=place.broker,
-            database_url=place.database_url,
-            consumer_batch=place.batch,
+            **path.settings,
+            broker=path.broker,
+            database_url=path.database_url,
+            consumer_batch=path.batch,
             port=free_port(),
-            service_key="a key for nobody, of at least 32 bytes",
+            service_key="a key that no caller uses, of 32 bytes or more",
         )
-        self.instance = Instance(service, settings, MemoryBroker() if place.broker == "memory" else None)
+        self.instance = Instance(service, settings, MemoryBroker() if path.broker == "memory" else None)
         self._role = role
 
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self.instance.run(self._role))
-        while not self._is_ready():  # it tells by answering requests
+        while not self._is_ready():  # the instance reports readiness only over HTTP
             if self._running.done():
                 self._running.result()
             await asyncio.sleep(0.02)
@@ -68,16 +68,16 @@ class Chassis:
 
     def _is_ready(self) -> bool:
         relay, consumer = self.instance.relay, self.instance.consumer
-        consumes = self._role != "all" or consumer.trouble.reason is None
-        return relay is not None and relay.trouble.reason is None and consumes
+        consumes = self._role != "all" or consumer.outage.reason is None
+        return relay is not None and relay.outage.reason is None and consumes
 
     async def __aexit__(self, *_: object) -> None:
         self.instance.stop.set()
         await self._running
 
     async def produce(self, count: int) -> None:
-        """In a trace, as everything that a request or a message sets off."""
+        """In a span, like everything that a request or a message causes."""
         async with self.instance.database.work() as work:
             await work.begin()
             with tracing.span(service.name, "hand over", SpanKind.INTERNAL):
-                work.send(*(Handed(parcel_id=new_id()) for _ in range(count)))
+                work.send(*(ParcelHandedOver(parcel_id=new_id()) for _ in range(count)))

@@ -1,24 +1,24 @@
-"""A service that tells itself of parcels: one event, one handler that writes one row."""
+"""A service that sends events to itself: one event, one handler that writes one row."""
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event
+from chassis.calls import Api, Layer
+from chassis.database import Schema, UnitOfWork
+from chassis.message import Event
+from chassis.messaging import Subscriptions
 from chassis.service import Service
-from chassis.subscriptions import Subscriptions
-from chassis.work import UnitOfWork
-from loadtests.messaging import models
-from loadtests.messaging.models import Parcel
+from loadtests.messaging.models import HandledParcel
 
 BODY_BYTES = 600
 WEIGHT_G = 1200
-NOTE = "n" * (BODY_BYTES - 83)  # with ids and names around it, a body is of that size
+NOTE = "n" * (BODY_BYTES - 83)  # with ids and field names around it, a body has BODY_BYTES
 
 
-class Handed(Event, wire_type="parcels.handed.v1", key="parcel_id"):
-    """A parcel was handed over. Each has a key of its own, as orders mostly have."""
+class ParcelHandedOver(Event, wire_type="parcels.handed.v1", key="parcel_id"):
+    """A parcel was handed over. Each event has a key of its own, as the messages of different orders have."""
 
     parcel_id: UUID
     weight_g: int = WEIGHT_G
@@ -26,25 +26,26 @@ class Handed(Event, wire_type="parcels.handed.v1", key="parcel_id"):
 
 
 @dataclass
-class Seen:
-    """How many messages handlers of this process have seen, and when the last, on the monotonic clock."""
+class HandledCount:
+    """How many messages the handlers of this process have handled, and when the last one, on the monotonic clock."""
 
     count: int = 0
     at: float = 0
 
-    def more(self, count: int = 1) -> None:
+    def add(self, count: int = 1) -> None:
         self.count += count
         self.at = time.monotonic()
 
 
-seen = Seen()
+handled = HandledCount()
 on = Subscriptions()
 
 
-@on(Handed)
-def handed(event: Handed, work: UnitOfWork) -> None:
-    work.add(Parcel.new(id=event.parcel_id, weight_g=event.weight_g))
-    seen.more()
+@on(ParcelHandedOver)
+def store_parcel(event: ParcelHandedOver, work: UnitOfWork) -> None:
+    work.add(HandledParcel.new(id=event.parcel_id, weight_g=event.weight_g))
+    handled.add()
 
 
-service = Service(Api("parcels", Layer.SYSTEM), subscriptions=on, models=models)
+SCHEMA = Schema(HandledParcel.metadata, Path(__file__).parent.parent / "migrations")
+service = Service(Api("parcels", Layer.SYSTEM), subscriptions=on, schema=SCHEMA)

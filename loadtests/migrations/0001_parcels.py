@@ -1,11 +1,10 @@
-"""A row for each message that was handled."""
+"""The table of handled messages."""
 
-from chassis.schema import script, upgrade_v1
+from chassis.database.schema import script
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    upgrade_v1()
     script("CREATE TABLE parcels (id uuid PRIMARY KEY, weight_g bigint NOT NULL);")

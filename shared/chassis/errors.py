@@ -1,84 +1,100 @@
-"""Everything that can go wrong at an entrance, as RFC 9457 problem details."""
+"""Everything that can go wrong at an entrance: a class for each fact, with its HTTP status and its code.
 
-from http import HTTPStatus
-from typing import Any
+The class docstrings say when a problem occurs and what a client does about it; `docs/errors.md` is made from them.
+"""
 
-from fastapi.responses import JSONResponse
+from typing import Any, ClassVar
+
+TYPES = "/docs/errors#"  # the `type` of a problem is this and its code; a fork may put an absolute address here
 
 
 class Problem(Exception):
-    """An error with a status and a code, told to whoever caused it. Subclass it and name the fact."""
+    """The server failed in a way that it did not expect. Try again later; if it stays, report the trace id."""
 
     status: int = 500
     code: str = "internal"
-    detail: str = "Something went wrong here."
+    detail: str = "Something went wrong in the server."
+    commits: ClassVar[bool] = False  # True: what the request has written is committed all the same
 
     def __init__(
         self, detail: str | None = None, *, field: str | None = None, retry_after: int | None = None, **members: Any
     ):
+        """`field` names the input that is wrong, `retry_after` is in seconds, `members` are added to the answer."""
         self.detail = detail or self.detail
-        self.retry_after = retry_after
+        self.headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         self.members = members
         if field is not None:
             self.members["errors"] = [{"field": field, "code": self.code, "detail": self.detail}]
         super().__init__(f"{self.code}: {self.detail}")
 
-    def response(self) -> JSONResponse:
-        body = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": self.detail,
-            **self.members,
-        }
-        headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else None
-        return JSONResponse(body, self.status, headers, media_type="application/problem+json")
-
 
 class InvalidJson(Problem):
+    """The body cannot be parsed as JSON. Send JSON with the content type `application/json`."""
+
     status, code, detail = 400, "invalid_json", "The body is not JSON."
 
 
 class InvalidInput(Problem):
-    status, code, detail = 422, "invalid_input", "The input does not fit; see errors."
+    """The input breaks a rule of the API. `errors` lists each field with its code; correct them and send again."""
+
+    status, code, detail = 422, "invalid_input", "The input is not valid; see errors."
 
 
 class Unauthenticated(Problem):
+    """The access token is missing, has expired, or is not ours. Sign in, or refresh the tokens, and send again."""
+
     status, code, detail = 401, "unauthenticated", "A valid access token is needed."
 
 
 class Forbidden(Problem):
+    """The token is valid, but its account lacks the role that the operation needs. Ask an operator for the role."""
+
     status, code, detail = 403, "forbidden", "This needs a role that the token does not carry."
 
 
 class NotFound(Problem):
-    status, code, detail = 404, "not_found", "There is nothing here."
+    """No operation has this path. Look the path up in the API's document."""
+
+    status, code, detail = 404, "not_found", "No resource has this path."
 
 
 class MethodNotAllowed(Problem):
-    status, code, detail = 405, "method_not_allowed", "That cannot be done here."
+    """The path exists, but not with this method. The header `Allow` lists the methods."""
+
+    status, code, detail = 405, "method_not_allowed", "This resource does not have this method."
 
 
 class BodyTooLarge(Problem):
-    status, code, detail = 413, "body_too_large", "The body is larger than is taken here."
+    """The body is larger than the server accepts, which is 1 MiB. Send less."""
+
+    status, code, detail = 413, "body_too_large", "The body is larger than the server accepts."
 
 
 class IdempotencyKeyReused(Problem):
+    """The same Idempotency-Key came with another body. Use a new key for a new request."""
+
     status, code, detail = 409, "idempotency_key_reused", "This Idempotency-Key was used with another body."
 
 
 class Conflict(Problem):
-    status, code, detail = 409, "conflict", "Somebody else changed this at the same moment; try again."
+    """Another request changed the same thing at the same moment. Send the request again."""
+
+    status, code, detail = 409, "conflict", "Another request changed this at the same moment; try again."
 
 
 class InProgress(Problem):
-    status, code, detail = 409, "in_progress", "A request with this Idempotency-Key is being worked on."
+    """The first request with this Idempotency-Key is not finished. Send the request again after `Retry-After`."""
+
+    status, code, detail = 409, "in_progress", "A request with this Idempotency-Key is in progress."
 
 
 class Unavailable(Problem):
-    status, code, detail = 503, "unavailable", "A part that this needs is away; try again."
+    """A service that the operation needs is away. Send the request again after `Retry-After`."""
+
+    status, code, detail = 503, "unavailable", "A service that this needs is away; try again."
 
 
 class TimedOut(Problem):
-    status, code, detail = 504, "timed_out", "This took longer than the caller would wait."
+    """The operation took longer than the client would wait. It may have happened: repeat it with the same key."""
+
+    status, code, detail = 504, "timed_out", "The operation took longer than the client would wait."

@@ -24,13 +24,13 @@ import uvloop
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
-from chassis.auth import service_token
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Envelope, Message
-from chassis.migrate import migrate
+from chassis.brokers.memory import MemoryBroker
+from chassis.calls.auth import service_token
+from chassis.database.tables import Table, build_row, mapping_of, new_id
+from chassis.message import Envelope, Message
+from chassis.process.instance import Instance
+from chassis.process.migrate import migrate
 from chassis.service import Service
-from chassis.tables import Table, build, new_id, shape
 
 T = TypeVar("T", bound=Table)
 SERVICE_KEY = "a-key-for-tests-of-at-least-32-bytes"
@@ -53,7 +53,7 @@ def token(subject: UUID, *roles: str, expires_in: int = 600, key: OKPKey = ISSUE
 class Launched:
     """A running service, and the hands of a test on it."""
 
-    instance: Instance
+    instance: Instance[Any]
     broker: MemoryBroker
     url: str
 
@@ -91,8 +91,8 @@ class Launched:
 
     async def rows(self, table: type[T]) -> list[T]:
         async with self.instance.database.work() as work:
-            records = await work.read(f"SELECT * FROM {shape(table).name}")
-        return [build(table, dict(record)) for record in records]
+            records = await work.read(f"SELECT * FROM {mapping_of(table).name}")
+        return [build_row(table, dict(record)) for record in records]
 
     async def settled(self, seconds: float = 20) -> None:
         """Wait until the outbox is empty, nothing is due and no call is under way."""
@@ -107,8 +107,8 @@ class Launched:
         async with self.instance.database.work() as work:
             if await work.read("SELECT FROM outbox LIMIT 1"):
                 return "messages in the outbox"
-            for entry in self.instance.service.due.entries:
-                name = shape(entry.table).name
+            for entry in self.instance.service.deadlines.entries:
+                name = mapping_of(entry.table).name
                 if await work.read(f'SELECT FROM {name} WHERE "{entry.column}" <= now() LIMIT 1'):
                     return f"due rows in {name}"
         if any(sweeper.busy for sweeper in self.instance.sweepers):
@@ -143,7 +143,7 @@ async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
 
 
 @asynccontextmanager
-async def launched(instance: Instance, broker: MemoryBroker, role: str = "all") -> AsyncIterator[Launched]:
+async def launched(instance: Instance[Any], broker: MemoryBroker, role: str = "all") -> AsyncIterator[Launched]:
     """An instance that runs within the block."""
     running = asyncio.create_task(instance.run(role))
     it = Launched(instance, broker, f"http://127.0.0.1:{instance.settings.port}")

@@ -2,22 +2,32 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Event
+from chassis.calls import Api, Layer
+from chassis.message import Event
+from contracts.payment import Cents, PaymentToken
 from contracts.product import Currency, Line, Quantity
 
 api = Api("order", Layer.PROCESS)
-CURRENCY = "EUR"  # the one that carts and orders have
+CURRENCY = "EUR"  # the only currency of carts and orders
 
-NEVER = datetime.fromtimestamp(0, UTC)  # of events from before the field was there
+NEVER = datetime.fromtimestamp(0, UTC)  # for events that were published before the field existed
+
+AddressId = Annotated[UUID, Field(description="An address of the customer in the user service.")]
+OrderVersion = Annotated[int, Field(description="Grows by one with each status change.", examples=[4])]
+OrderReason = Annotated[
+    str, Field(description="Why the order was stopped or not delivered, as a code.", examples=["payment_declined"])
+]
+ShippingCents = Annotated[int, Field(description="The price of shipping, in minor units.", examples=[490])]
+TotalCents = Annotated[int, Field(description="All lines and shipping, in minor units.", examples=[2489])]
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands; `order/saga.py` holds the table of its moves."""
+    """The status of an order. `order/saga.py` holds the table of its transitions."""
 
     PLACED = "placed"
     RESERVED = "reserved"
@@ -32,30 +42,30 @@ class OrderStatus(StrEnum):
 
 
 class OrderLine(BaseModel, frozen=True):
-    """So many of one product in a cart or an order, at the price that it had in `product_version`."""
+    """A quantity of one product in a cart or an order, at the price of that product version."""
 
     product_id: UUID
-    product_version: int
+    product_version: int = Field(description="The version of the product whose name and price these are.")
     name: str
     quantity: Quantity
-    price_cents: int
+    price_cents: Cents
 
 
 class OrderState(BaseModel):
-    """An order in full. `total_cents` = sum of quantity times price, plus `shipping_cents`."""
+    """An order in full."""
 
     order_id: UUID
-    version: int
+    version: OrderVersion
     status: OrderStatus
-    reason: str | None
+    reason: OrderReason | None
     customer_id: UUID
     lines: list[OrderLine]
-    shipping_cents: int
-    total_cents: int
+    shipping_cents: ShippingCents
+    total_cents: TotalCents
     currency: Currency
     placed_at: datetime
-    changed_at: datetime = NEVER
-    refunded_cents: int = 0
+    changed_at: datetime = Field(default=NEVER, description="The time of the last status change.")
+    refunded_cents: int = Field(default=0, description="Paid back so far, in minor units.", examples=[0])
 
 
 class OrderView(OrderState):
@@ -63,50 +73,50 @@ class OrderView(OrderState):
 
 
 class OrderEvent(OrderState, Event, key="order_id"):
-    """The full state of an order after a move; the highest version wins."""
+    """The full state of an order after a transition. Consumers keep the state with the highest version."""
 
 
 class OrderPlaced(OrderEvent, wire_type="order.order_placed.v1"):
-    """A customer checked out; nothing is promised yet."""
+    """A customer checked out. Neither goods nor money are held yet."""
 
 
 class OrderReserved(OrderEvent, wire_type="order.order_reserved.v1"):
-    """The goods are held; the payment is asked for."""
+    """The goods are held, and the payment is requested."""
 
 
 class OrderConfirmed(OrderEvent, wire_type="order.order_confirmed.v1"):
-    """Goods and money are held: the order will be sent."""
+    """Goods and money are held, and the shipment is requested."""
 
 
 class OrderWithdrawing(OrderEvent, wire_type="order.order_withdrawing.v1"):
-    """Shipping is asked to stop the parcel; nothing else is undone yet."""
+    """Shipping was asked to stop the parcel. Goods and money are held until it answers."""
 
 
 class OrderCancelling(OrderEvent, wire_type="order.order_cancelling.v1"):
-    """What was held is being given back."""
+    """Held goods and money are being released."""
 
 
 class OrderCancelled(OrderEvent, wire_type="order.order_cancelled.v1"):
-    """Nothing is held any more; `reason` says what ended it."""
+    """Neither goods nor money are held any more. `reason` says what ended the order."""
 
 
 class OrderShipped(OrderEvent, wire_type="order.order_shipped.v1"):
-    """The goods are on their way."""
+    """The parcel has left, and the money is being captured."""
 
 
 class OrderDelivered(OrderEvent, wire_type="order.order_delivered.v1"):
-    """The goods have arrived."""
+    """The parcel has arrived."""
 
 
 class OrderUndelivered(OrderEvent, wire_type="order.order_undelivered.v1"):
-    """The goods were lost on their way; the money goes back."""
+    """The carrier has lost the parcel. The money goes back."""
 
 
 class OrderRefunded(OrderEvent, wire_type="order.order_refunded.v1"):
-    """Money went back, a part or, with the status refunded, all of it; `refunded_cents` says how much so far."""
+    """Money went back: all of it if the status is `refunded`, otherwise a part. `refunded_cents` is the sum so far."""
 
 
-# Which event says that an order has come to a status.
+# The event that announces each status.
 ANNOUNCED: dict[OrderStatus, type[OrderEvent]] = {
     OrderStatus.PLACED: OrderPlaced,
     OrderStatus.RESERVED: OrderReserved,
@@ -122,105 +132,114 @@ ANNOUNCED: dict[OrderStatus, type[OrderEvent]] = {
 
 
 class StepView(BaseModel):
-    """One move of an order, and the message or event that caused it."""
+    """One status change of an order."""
 
-    version: int
+    version: OrderVersion
     status: OrderStatus
-    reason: str | None
-    cause: str
+    reason: OrderReason | None
+    cause: str = Field(
+        description="The event that caused the change, or `checkout`, `deadline` or `customer`.",
+        examples=["PaymentAuthorized"],
+    )
     at: datetime
 
 
 class ExportedOrder(BaseModel):
-    """An order with all its steps, for whoever keeps a copy."""
+    """An order with all its status changes, for services that keep a copy."""
 
     order: OrderView
     steps: list[StepView]
 
 
 class CartView(BaseModel):
-    """The open cart of a customer."""
+    """The cart of a customer."""
 
     lines: list[OrderLine]
-    total_cents: int
+    total_cents: int = Field(description="The sum of all lines without shipping, in minor units.", examples=[1999])
     currency: Currency
 
 
 class PutCartLine(BaseModel, extra="forbid"):
-    """Set how many of a product are in the cart."""
+    """Set the quantity of a product in the cart."""
 
     quantity: Quantity
 
 
 class PlaceOrder(BaseModel, extra="forbid"):
-    """Check out the open cart. `total_cents`, when given, is the total the customer saw.
+    """Check out the cart."""
 
-    With `quote_id` the prices of that quote hold, whatever they are now.
-    """
+    address_id: AddressId
+    payment_token: PaymentToken
+    total_cents: TotalCents | None = Field(
+        default=None, description="The total that the customer saw. If it has changed, the checkout is refused."
+    )
+    quote_id: UUID | None = Field(default=None, description="A quote for this cart and address, whose prices hold.")
 
-    address_id: UUID
-    payment_token: str
-    total_cents: int | None = None
-    quote_id: UUID | None = None
 
+class RequestQuote(BaseModel, extra="forbid"):
+    """Ask what the cart costs when it is sent to an address."""
 
-class AskQuote(BaseModel, extra="forbid"):
-    """Ask what the open cart costs when it is sent to an address."""
-
-    address_id: UUID
+    address_id: AddressId
 
 
 class QuoteView(BaseModel):
-    """Prices that hold until a moment, for the cart and the address they were asked for."""
+    """Prices that hold until `valid_until`, for one cart and one address."""
 
     id: UUID
-    address_id: UUID
+    address_id: AddressId
     lines: list[OrderLine]
-    shipping_cents: int
-    total_cents: int
+    shipping_cents: ShippingCents
+    total_cents: TotalCents
     currency: Currency
     valid_until: datetime
 
 
 class ReturnGoods(BaseModel, extra="forbid"):
-    """Announce that goods of a delivered order come back."""
+    """Announce which goods of a delivered order come back."""
 
     lines: list[Line] = Field(min_length=1, max_length=50)
 
 
 class RefundState(StrEnum):
-    """How far a refund is. Goods that were announced have to come back first."""
+    """The state of a refund.
+
+    `announced`: the goods have to come back. `awaiting_capture`: the payment has to be captured first.
+    `requested`: payment was asked for it. `refused`: staff may resume the order, which requests it anew.
+    """
 
     ANNOUNCED = "announced"
-    WAITING = "waiting"  # for the capture: what was not taken cannot be given back
-    ASKED = "asked"
+    AWAITING_CAPTURE = "awaiting_capture"
+    REQUESTED = "requested"
     REFUNDED = "refunded"
     REFUSED = "refused"
 
 
 class RefundView(BaseModel):
-    """Money that goes back: for goods that come back, or for all of a parcel that was lost (then without lines)."""
+    """Money that goes back to the customer."""
 
     id: UUID
-    lines: list[Line]
-    amount_cents: int
+    lines: list[Line] = Field(description="The goods that come back; empty if the parcel was lost.")
+    amount_cents: Cents
     state: RefundState
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="Why it was refused, as a code.", examples=["account_closed"])
 
 
 class StuckOrderView(BaseModel):
-    """An order that somebody has to look at. `attention` says why, the legs what is known of it."""
+    """An order that needs a decision of staff."""
 
     order_id: UUID
     status: OrderStatus
-    attention: str
-    stock: str
-    payment: str
-    shipment: str
+    attention: str = Field(
+        description="Why: `capture_refused`, `refund_refused`, `unanswered` or `delivery_overdue`.",
+        examples=["capture_refused"],
+    )
+    stock: str = Field(description="The last fact known of the goods.", examples=["committed"])
+    payment: str = Field(description="The last fact known of the money.", examples=["refused"])
+    shipment: str = Field(description="The last fact known of the parcel.", examples=["dispatched"])
     changed_at: datetime
 
 
 class ResumeOrder(BaseModel, extra="forbid"):
-    """Ask once more for what did not come; with `write_off` the money that cannot be captured is given up."""
+    """Repeat the commands that were refused or not answered."""
 
-    write_off: bool = False
+    write_off: bool = Field(default=False, description="Write off the money that cannot be captured.")

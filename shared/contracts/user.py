@@ -6,178 +6,207 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event
+from chassis.calls import Api, Layer
+from chassis.message import Command, Event
 
 api = Api("user", Layer.SYSTEM)
 
 Role = Literal["customer", "staff", "operator"]
 
-# One line of text. Lengths are those of common address forms; a mail address is at most 254 long, RFC 5321.
+# One line of text. Lengths are those of common address forms; a mail address has at most 254 characters: RFC 5321.
 Text = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
-Postcode = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 -]{1,9}$")]
-Country = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
+PersonName = Annotated[Text, Field(description="The full name of a person.", examples=["Ada Lovelace"])]
+Street = Annotated[Text, Field(description="The street with the house number.", examples=["1 Main Street"])]
+City = Annotated[Text, Field(examples=["Berlin"])]
+Postcode = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 -]{1,9}$"),
+    Field(examples=["10115"]),
+]
+Country = Annotated[
+    str, StringConstraints(pattern="^[A-Z]{2}$"), Field(description="An ISO 3166-1 alpha-2 code.", examples=["DE"])
+]
 Email = Annotated[
     str,
     StringConstraints(
         strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$"
     ),
+    Field(description="A mail address. It is kept in lower case.", examples=["ada@example.org"]),
+]
+# A password has a length and no other rule, as NIST SP 800-63B asks.
+NewPassword = Annotated[
+    str,
+    Field(min_length=8, max_length=128, description="Any 8 to 128 characters.", examples=["correct horse battery"]),
+]
+CurrentPassword = Annotated[
+    str, Field(max_length=128, description="The current password.", examples=["correct horse battery"])
+]
+OpaqueToken = Annotated[
+    str, Field(max_length=128, description="The refresh token of the session.", examples=["gA6nVx0q3lT8"])
 ]
 
 
 class UserRegistered(Event, wire_type="user.user_registered.v1", key="user_id"):
-    """Somebody opened an account. Carries no mail and no name: ask the user service."""
+    """A person opened an account. The event carries no personal data: ask the user service for it.
+
+    No service of this repository reads this event: a fork can welcome new customers with it.
+    """
 
     user_id: UUID
 
 
 class UserErased(Event, wire_type="user.user_erased.v1", key="user_id"):
-    """Somebody's personal data is to go, everywhere. Each service that may hold some answers with ReportErasure."""
+    """A person asked to be erased: every service that may hold personal data removes it and answers with ReportErasure.
+
+    Sent again every day while a service has not reported.
+    """
 
     user_id: UUID
-    erasure_id: UUID
+    erasure_id: UUID = Field(description="The erasure that the report belongs to.")
 
 
 class ReportErasure(Command, wire_type="user.report_erasure.v1", key="user_id"):
-    """A service says that it holds nothing personal any more, and how many rows it removed or blanked."""
+    """A service reports that it holds no personal data of the person any more. It is the answer to UserErased."""
 
     user_id: UUID
-    erasure_id: UUID
-    service: str
-    rows: int
+    erasure_id: UUID = Field(description="The id from UserErased.")
+    service: str = Field(description="The name of the service that reports.", examples=["order"])
+    rows: int = Field(description="The number of rows that the service removed or anonymised.", examples=[2])
 
 
 class RegisterAccount(BaseModel, extra="forbid"):
-    """Open an account. Passwords have a length and nothing else, as NIST SP 800-63B asks."""
+    """A new account."""
 
     email: Email
-    password: str = Field(min_length=8, max_length=128)
-    name: Text
+    password: NewPassword
+    name: PersonName
 
 
 class AccountView(BaseModel):
     """An account, as its owner sees it."""
 
     id: UUID
-    email: str
-    name: str
-    roles: list[Role]
+    email: str = Field(examples=["ada@example.org"])
+    name: str = Field(examples=["Ada Lovelace"])
+    roles: list[Role] = Field(description="What the account may do. Tokens carry the roles.", examples=[["customer"]])
 
 
 class SignIn(BaseModel, extra="forbid"):
-    """Tokens for a mail address and a password."""
+    """A mail address and a password, in exchange for tokens."""
 
     grant_type: Literal["password"]
     email: Email
-    password: str = Field(max_length=128)
+    password: CurrentPassword
 
 
 class RefreshTokens(BaseModel, extra="forbid"):
-    """New tokens for a refresh token, which is thereby used up."""
+    """A refresh token, in exchange for new tokens. A refresh token can be used once."""
 
     grant_type: Literal["refresh_token"]
-    refresh_token: str = Field(max_length=128)
+    refresh_token: OpaqueToken
 
 
 class RevokeToken(BaseModel, extra="forbid"):
-    """End the session that a refresh token belongs to: what RFC 7009 does, in JSON."""
+    """The refresh token of the session that ends: the revocation of RFC 7009, as JSON."""
 
-    token: str = Field(max_length=128)
+    token: OpaqueToken
 
 
 class SigningKeyView(BaseModel):
-    """A key of access tokens: it signs from `signs_from` until its successor does, and is published from the start."""
+    """A key that signs access tokens."""
 
-    kid: str
-    created_at: datetime
-    signs_from: datetime
-    retired_at: datetime | None
+    kid: str = Field(description="The key id, as in the header of a token.", examples=["pXx1C1a9mY8"])
+    created_at: datetime = Field(description="The key is published from this moment on.")
+    signs_from: datetime = Field(description="The key signs from this moment on.")
+    retired_at: datetime | None = Field(description="When its successor signs; null for the newest key.")
 
 
 class TokensView(BaseModel):
-    """A token to show for `expires_in` seconds, and one to get the next with."""
+    """An access token and a refresh token of one session."""
 
-    access_token: str
-    refresh_token: str
+    access_token: str = Field(
+        description="A JWT. Send it in the header `Authorization: Bearer`.", examples=["eyJhbGciOi.eyJpc3Mi.c2lnbmF0"]
+    )
+    refresh_token: str = Field(description="Exchange it once for the next tokens.", examples=["gA6nVx0q3lT8"])
     token_type: Literal["Bearer"] = "Bearer"
-    expires_in: int
+    expires_in: int = Field(description="The life of the access token in seconds.", examples=[900])
 
 
 class AddAddress(BaseModel, extra="forbid"):
-    """An address to send things to. `country` is an ISO 3166-1 alpha-2 code."""
+    """A postal address."""
 
-    name: Text
-    street: Text
+    name: PersonName
+    street: Street
     postcode: Postcode
-    city: Text
+    city: City
     country: Country
 
 
 class AddressView(BaseModel):
-    """Where something is sent. Read at the moment of use, never copied."""
+    """A postal address. Services read it when they need it and never copy it."""
 
     id: UUID
-    name: str
-    street: str
-    postcode: str
-    city: str
-    country: str
+    name: str = Field(examples=["Ada Lovelace"])
+    street: str = Field(examples=["1 Main Street"])
+    postcode: str = Field(examples=["10115"])
+    city: str = Field(examples=["Berlin"])
+    country: str = Field(description="An ISO 3166-1 alpha-2 code.", examples=["DE"])
 
 
 class ContactView(BaseModel):
-    """How to write to somebody. Read at the moment of use, never copied."""
+    """How to write to the owner of an account. Services read it when they need it and never copy it."""
 
-    email: str
-    name: str
+    email: str = Field(examples=["ada@example.org"])
+    name: str = Field(examples=["Ada Lovelace"])
 
 
 class ChangePassword(BaseModel, extra="forbid"):
-    """A new password; every session but the one that starts now ends."""
+    """The current password and a new one."""
 
-    password: str = Field(max_length=128)
-    new_password: str = Field(min_length=8, max_length=128)
+    password: CurrentPassword
+    new_password: NewPassword
 
 
-class AskPasswordReset(BaseModel, extra="forbid"):
-    """Send a mail with which a new password can be set, if there is such an account."""
+class RequestPasswordReset(BaseModel, extra="forbid"):
+    """The mail address of the account whose password is forgotten."""
 
     email: Email
 
 
 class ResetPassword(BaseModel, extra="forbid"):
-    """Set a new password with the secret from the mail."""
+    """A new password, with the secret from the mail."""
 
-    secret: str = Field(max_length=128)
-    new_password: str = Field(min_length=8, max_length=128)
+    secret: str = Field(max_length=128, description="The secret from the mail.", examples=["AZPd9dGvc5qA"])
+    new_password: NewPassword
 
 
 class ResetSecretView(BaseModel):
-    """The secret of a password reset, for the mail alone."""
+    """The secret of a password reset. It belongs into the mail and nowhere else."""
 
-    secret: str
+    secret: str = Field(examples=["AZPd9dGvc5qA"])
 
 
 class EraseAccount(BaseModel, extra="forbid"):
-    """Erase me: the password once more, since it cannot be undone."""
+    """The password once more, because an erasure cannot be undone."""
 
-    password: str = Field(max_length=128)
+    password: CurrentPassword
 
 
 class ErasureReportView(BaseModel):
-    """What one service removed or blanked."""
+    """What one service removed."""
 
-    service: str
-    rows: int
-    at: datetime
+    service: str = Field(examples=["order"])
+    rows: int = Field(description="The number of rows that were removed or anonymised.", examples=[2])
+    at: datetime = Field(description="When the service reported.")
 
 
 class ErasureView(BaseModel):
-    """An erasure: done when every service has reported. Orders are kept, with an id that leads to nobody."""
+    """The erasure of a person. Orders are kept, under an id that leads to no person any more."""
 
-    id: UUID
-    asked_at: datetime
-    done_at: datetime | None
+    id: UUID = Field(description="The only way to this report: the account no longer exists.")
+    requested_at: datetime
+    completed_at: datetime | None = Field(description="When the last service reported; null until then.")
     reports: list[ErasureReportView]
-    waiting_for: list[str]
+    waiting_for: list[str] = Field(description="The services that have not reported yet.", examples=[["order"]])

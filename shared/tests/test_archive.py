@@ -1,24 +1,20 @@
 """What operators can ask about messages: sent, published, waiting, handled, parked, and how far a service is behind."""
 
-import asyncio
 import re
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
-from chassis import archive
-from chassis.messaging.broker import BrokerUnavailable
-from chassis.messaging.memory import MemoryBroker
-from chassis.migrate import migrate
-from chassis.tables import new_id
-from chassis.testing import Launch, Launched, database_at
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import BrokerUnavailable
+from chassis.database import new_id
+from chassis.messaging import message_log
+from chassis.testing import Launch, Launched
 from ledger.handlers import Outside
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
-from ledger.waiting import until
 
 
 async def ask(ledger: Launched, path: str, **params: Any) -> Any:
@@ -83,12 +79,12 @@ async def test_while_the_broker_is_away_what_waits_in_the_outbox_is_told(launch:
     assert (first["published_at"], second["published_at"]) == (None, None)
     lag = await ask(ledger, "lag")
     assert lag["topics"] is None
-    assert "away" in lag["trouble"]
+    assert "away" in lag["outage"]
     assert lag["outbox"]["messages"] == 2
     assert lag["outbox"]["oldest_seconds"] >= 0
     broker.away = False
     lag = await ask(ledger, "lag")
-    assert (lag["topics"].keys(), lag["trouble"]) == ({Book.topic, Booked.topic}, None)
+    assert (lag["topics"].keys(), lag["outage"]) == ({Book.topic, Booked.topic}, None)
 
 
 async def test_nothing_is_behind_when_all_is_handled(ledger: Launched) -> None:
@@ -96,12 +92,14 @@ async def test_nothing_is_behind_when_all_is_handled(ledger: Launched) -> None:
     lag = await ask(ledger, "lag")
     assert lag == {
         "topics": dict.fromkeys(lag["topics"], 0),
-        "trouble": None,
+        "outage": None,
         "outbox": {"messages": 0, "oldest_seconds": None},
     }
 
 
-async def test_what_came_in_is_told_by_id_and_what_is_parked_with_its_reason(ledger: Launched, world: Outside) -> None:
+async def test_what_came_in_is_told_by_id_and_what_is_dead_lettered_with_its_reason(
+    ledger: Launched, world: Outside
+) -> None:
     world.broken = frozenset({2})
     good, bad, skipped = (
         ledger.envelope(it) for it in (Book(account="a", number=1), Book(account="b", number=2), Forgotten(account="a"))
@@ -110,8 +108,8 @@ async def test_what_came_in_is_told_by_id_and_what_is_parked_with_its_reason(led
     answer = await handled(ledger, good.id, bad.id, skipped.id, new_id())
     found = {it["id"]: it for it in answer["messages"]}
     assert found.keys() == {str(good.id), str(bad.id)}
-    assert found[str(good.id)]["parked"] is None
-    assert "2 cannot be booked" in found[str(bad.id)]["parked"]
+    assert found[str(good.id)]["dead_lettered"] is None
+    assert "2 cannot be booked" in found[str(bad.id)]["dead_lettered"]
     assert all(datetime.fromisoformat(it["received_at"]) for it in found.values())
     assert Book.wire_type in answer["subscribes"]
     assert Forgotten.wire_type not in answer["subscribes"]
@@ -147,7 +145,7 @@ async def test_each_published_message_is_told_once_and_in_order_from_now_on(ledg
 async def test_what_a_relay_is_about_to_commit_is_told_later_and_not_left_out(ledger: Launched) -> None:
     """A relay takes its moment at the beginning of its transaction; somebody asks before the end of it."""
     after = (await ask(ledger, "messages/published"))["next_after"]
-    slow = await ledger.instance.database.session()
+    slow = await ledger.instance.database.connect()
     try:
         moving = slow.transaction()
         await moving.start()
@@ -170,7 +168,7 @@ async def test_without_a_history_it_says_so(launch: Launch) -> None:
     ledger = await launch(service, OUTBOX_HISTORY=False)
     async with ledger.as_staff() as operator:
         answer = await operator.get("/internal/messages/published")
-    assert (answer.status_code, answer.json()["code"]) == (409, "nothing_kept")
+    assert (answer.status_code, answer.json()["code"]) == (409, "history_disabled")
 
 
 @pytest.mark.parametrize(
@@ -201,9 +199,9 @@ SELECT i, 0, 't', md5((i / 5)::text), gen_random_uuid(), 'x', 'ledger', now(), '
 now() + i % 3 * interval '1 day' FROM generate_series(1, 20000) i
 """
 PLANNED = [
-    (archive._about, "text, text[]", "NULL, NULL"),
+    (message_log._sent, "text, text[]", "NULL, NULL"),
     (
-        archive._published,
+        message_log._published,
         "timestamptz, timestamptz, text, text, bigint",
         "'-infinity', 'infinity', NULL, NULL, 1000",
     ),
@@ -222,42 +220,3 @@ async def test_a_large_history_is_not_read_whole(ledger: Launched, sql: str, typ
         await work.execute("DEALLOCATE it")
     assert len(re.findall(r"Scan .*on outbox_history_\w+ outbox_history_", plan)) == 3, plan
     assert "Seq Scan on outbox_history" not in plan
-
-
-async def test_a_history_in_use_gets_its_indexes_beside_the_relay_and_so_do_days_to_come() -> None:
-    url = await database_at(service, "0001")
-    connection = await asyncpg.connect(url)
-    try:
-        for day in (1, 2):
-            await connection.execute(
-                f"CREATE TABLE outbox_history_{day} PARTITION OF outbox_history"
-                f" FOR VALUES FROM (current_date + {day}) TO (current_date + {day + 1})"
-            )
-        await connection.execute(FILL.replace("i % 3", "i % 2"))  # one of the two is empty
-        async with connection.transaction():  # a relay that is at it: nobody waits for it with a lock on the table
-            await connection.execute("INSERT INTO outbox_history SELECT * FROM outbox_history_rest LIMIT 1")
-            migrating = asyncio.create_task(migrate(service, url))
-            await until(lambda: is_building(url))
-            await connection.execute("INSERT INTO outbox_history SELECT * FROM outbox_history_rest LIMIT 1")
-        await migrating
-        await connection.execute(
-            "CREATE TABLE outbox_history_3 PARTITION OF outbox_history"
-            " FOR VALUES FROM (current_date + 3) TO (current_date + 4)"
-        )
-        found = await connection.fetch(
-            "SELECT c.relname, count(*) FROM pg_index JOIN pg_class c ON c.oid = indrelid"
-            " WHERE c.relname LIKE 'outbox_history%' AND indisvalid GROUP BY 1 ORDER BY 1"
-        )
-    finally:
-        await connection.close()
-    parts = ("", "_1", "_2", "_3", "_rest")
-    assert [tuple(row) for row in found] == [(f"outbox_history{part}", 3) for part in parts]
-
-
-async def is_building(url: str) -> bool:
-    """Whether an index build waits for the transactions that were there before it."""
-    connection = await asyncpg.connect(url)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%' AND wait_event_type = 'Lock'"
-    found = await connection.fetchval(waiting + " AND datname = current_database()")
-    await connection.close()
-    return bool(found)

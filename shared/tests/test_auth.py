@@ -9,10 +9,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
-from chassis import auth
-from chassis.auth import ASK_SECONDS, KEYS_SECONDS, Tokens
+from chassis.calls import JWKS_CACHE_SECONDS, auth
+from chassis.calls.auth import JWKS_RETRY_SECONDS, TokenVerifier
+from chassis.database import new_id
 from chassis.errors import Unauthenticated, Unavailable
-from chassis.tables import new_id
 from chassis.testing import SERVICE_KEY
 
 
@@ -70,36 +70,41 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture
-def tokens(issuer: Issuer, clock: Clock) -> Tokens:
+def tokens(issuer: Issuer, clock: Clock) -> TokenVerifier:
     discovery: Any = issuer
-    return Tokens("user", SERVICE_KEY, discovery, httpx.AsyncClient(transport=httpx.MockTransport(issuer)))
+    return TokenVerifier("user", SERVICE_KEY, discovery, httpx.AsyncClient(transport=httpx.MockTransport(issuer)))
 
 
 async def test_keys_are_kept_and_asked_for_again_when_they_are_old(
-    tokens: Tokens, issuer: Issuer, clock: Clock
+    tokens: TokenVerifier, issuer: Issuer, clock: Clock
 ) -> None:
-    for seconds, asked in ((0, 1), (KEYS_SECONDS - 1, 1), (KEYS_SECONDS + 1, 2), (KEYS_SECONDS + 2, 2)):
+    for seconds, asked in (
+        (0, 1),
+        (JWKS_CACHE_SECONDS - 1, 1),
+        (JWKS_CACHE_SECONDS + 1, 2),
+        (JWKS_CACHE_SECONDS + 2, 2),
+    ):
         clock.now = seconds
         await tokens.verify(signed(issuer.keys[0]))
         assert len(issuer.asked) == asked
 
 
 async def test_a_key_that_is_new_is_asked_for_once_by_all_who_meet_it(
-    tokens: Tokens, issuer: Issuer, clock: Clock
+    tokens: TokenVerifier, issuer: Issuer, clock: Clock
 ) -> None:
     await tokens.verify(signed(issuer.keys[0]))
-    clock.now += ASK_SECONDS + 1
+    clock.now += JWKS_RETRY_SECONDS + 1
     issuer.keys.append(key("two"))
     await asyncio.gather(*[tokens.verify(signed(issuer.keys[1])) for _ in range(5)])
     assert len(issuer.asked) == 2
 
 
 async def test_keys_that_nobody_published_are_asked_for_once_in_a_while(
-    tokens: Tokens, issuer: Issuer, clock: Clock
+    tokens: TokenVerifier, issuer: Issuer, clock: Clock
 ) -> None:
     await tokens.verify(signed(issuer.keys[0]))
     for _ in range(3):
-        clock.now += ASK_SECONDS + 1
+        clock.now += JWKS_RETRY_SECONDS + 1
         for _ in range(5):
             with pytest.raises(Unauthenticated):
                 await tokens.verify(signed(key("stranger")))
@@ -107,23 +112,23 @@ async def test_keys_that_nobody_published_are_asked_for_once_in_a_while(
 
 
 async def test_while_the_issuer_is_away_old_keys_are_good_and_it_is_asked_once_in_a_while(
-    tokens: Tokens, issuer: Issuer, clock: Clock
+    tokens: TokenVerifier, issuer: Issuer, clock: Clock
 ) -> None:
     await tokens.verify(signed(issuer.keys[0]))
     issuer.away = {"a", "b"}
-    clock.now += KEYS_SECONDS + 1
+    clock.now += JWKS_CACHE_SECONDS + 1
     for _ in range(5):
         await tokens.verify(signed(issuer.keys[0]))
     assert len(issuer.asked) == 2
 
 
 async def test_whoever_knows_the_key_does_not_wait_for_an_issuer_that_hangs(
-    tokens: Tokens, issuer: Issuer, clock: Clock
+    tokens: TokenVerifier, issuer: Issuer, clock: Clock
 ) -> None:
     await tokens.verify(signed(issuer.keys[0]))
     issuer.met.clear()
     issuer.answers.clear()
-    clock.now += KEYS_SECONDS + 1
+    clock.now += JWKS_CACHE_SECONDS + 1
     asking = asyncio.create_task(tokens.verify(signed(issuer.keys[0])))
     await issuer.met.wait()
     async with asyncio.timeout(5):
@@ -133,7 +138,7 @@ async def test_whoever_knows_the_key_does_not_wait_for_an_issuer_that_hangs(
     await asking
 
 
-async def test_the_next_instance_is_asked_when_one_is_away(tokens: Tokens, issuer: Issuer) -> None:
+async def test_the_next_instance_is_asked_when_one_is_away(tokens: TokenVerifier, issuer: Issuer) -> None:
     issuer.away = {"a"}
     with pytest.raises(Unavailable):
         await tokens.verify(signed(issuer.keys[0]))

@@ -11,13 +11,13 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from chassis import consumer
-from chassis.consumer import Consumer
-from chassis.messaging.broker import BrokerUnavailable, Start, Subscription
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Envelope
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import BrokerSubscription, BrokerUnavailable, StartPosition
+from chassis.database import UnitOfWork
+from chassis.message import Envelope
+from chassis.messaging import consumer
+from chassis.messaging.consumer import Consumer
 from chassis.testing import Launch, Launched
-from chassis.work import UnitOfWork
 from ledger.between import Between, BetweenSubscription
 from ledger.faults import database_away, until_waiting
 from ledger.handlers import Outside
@@ -31,9 +31,9 @@ async def histories(ledger: Launched) -> dict[str, list[int]]:
     return {account.id: account.history for account in await ledger.rows(Account)}
 
 
-async def parked(ledger: Launched) -> list[dict[str, Any]]:
+async def dead_letters(ledger: Launched) -> list[dict[str, Any]]:
     async with ledger.as_staff() as operator:
-        answer = await operator.get("/internal/parked")
+        answer = await operator.get("/internal/dead-letters")
     assert answer.status_code == 200
     found: list[dict[str, Any]] = answer.json()
     return found
@@ -41,7 +41,7 @@ async def parked(ledger: Launched) -> list[dict[str, Any]]:
 
 async def replay(ledger: Launched, key: str) -> httpx.Response:
     async with ledger.as_staff() as operator:
-        return await operator.post(f"/internal/parked/{key}/replay")
+        return await operator.post(f"/internal/dead-letters/{key}/replay")
 
 
 def bookings(*pairs: tuple[str, int]) -> list[Book]:
@@ -72,7 +72,7 @@ async def test_a_double_is_applied_once_within_a_batch_and_across_batches(ledger
 
 
 @pytest.mark.parametrize("in_one_batch", [True, False])
-async def test_later_messages_of_a_key_wait_behind_a_parked_one_and_others_flow(
+async def test_later_messages_of_a_key_wait_behind_a_dead_lettered_one_and_others_flow(
     ledger: Launched, world: Outside, in_one_batch: bool
 ) -> None:
     world.broken = frozenset({2})
@@ -80,7 +80,7 @@ async def test_later_messages_of_a_key_wait_behind_a_parked_one_and_others_flow(
     for group in [messages] if in_one_batch else [[it] for it in messages]:
         await ledger.send(*group)
     assert await histories(ledger) == {"a": [1], "b": [1, 3]}
-    found = await parked(ledger)
+    found = await dead_letters(ledger)
     assert [it["key"] for it in found] == ["a", "a", "a"]
     assert "2 cannot be booked" in found[0]["reason"]
     assert '"number":2' in found[0]["body"]
@@ -93,7 +93,7 @@ async def test_a_replay_puts_back_in_order_what_waits_and_frees_the_key(ledger: 
     world.broken = frozenset()
     answer = await replay(ledger, "a")
     assert (answer.status_code, answer.json()) == (200, {"replayed": 3})
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
     await ledger.send(*bookings(("a", 5)))
     assert await histories(ledger) == {"a": [1, 2, 3, 4, 5]}
     assert [it.model_dump()["number"] for it in await ledger.sent(Booked)] == [1, 2, 3, 4, 5]
@@ -104,25 +104,25 @@ async def test_a_replay_stops_at_a_message_that_still_fails(ledger: Launched, wo
     await ledger.send(*bookings(("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 5)))
     world.broken = frozenset({4})
     answer = await replay(ledger, "a")
-    assert (answer.status_code, answer.json()["code"], answer.json()["replayed"]) == (409, "still_fails", 2)
+    assert (answer.status_code, answer.json()["code"], answer.json()["replayed"]) == (409, "replay_failed", 2)
     assert "4 cannot be booked" in answer.json()["detail"]
     assert await histories(ledger) == {"a": [1, 2, 3]}
-    assert ['"number":4' in it["body"] for it in await parked(ledger)] == [True, False]
+    assert ['"number":4' in it["body"] for it in await dead_letters(ledger)] == [True, False]
 
 
-async def test_a_double_of_a_parked_message_is_not_parked_again(ledger: Launched, world: Outside) -> None:
+async def test_a_double_of_a_dead_letter_is_not_dead_lettered_again(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({1})
     (poison,) = [ledger.envelope(it) for it in bookings(("a", 1))]
     await ledger.send(poison, poison)
     await ledger.send(poison)
-    assert len(await parked(ledger)) == 1
+    assert len(await dead_letters(ledger)) == 1
 
 
 async def test_one_poison_among_fifty_keeps_back_nothing_else(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({25})
     await ledger.send(*bookings(*((f"key {number}", number) for number in range(51))))
     assert len(await histories(ledger)) == 50
-    assert [it["key"] for it in await parked(ledger)] == ["key 25"]
+    assert [it["key"] for it in await dead_letters(ledger)] == ["key 25"]
 
 
 async def test_an_unknown_type_is_skipped_and_counted(ledger: Launched) -> None:
@@ -130,7 +130,7 @@ async def test_an_unknown_type_is_skipped_and_counted(ledger: Launched) -> None:
     await ledger.send(*bookings(("a", 1)), Forgotten(account="a"), *bookings(("a", 2)))
     assert await histories(ledger) == {"a": [1, 2]}
     assert counted("messages_skipped", type=Forgotten.wire_type) - before == 1
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
 
 
 GOOD = [
@@ -161,21 +161,21 @@ GOOD = [
         ("a", GOOD, b'{"account": "a", "number": 1, "amount": 99999999999999999999}'),
     ],
 )
-async def test_what_cannot_be_read_or_does_not_fit_is_parked(
+async def test_what_cannot_be_read_or_does_not_fit_is_dead_lettered(
     ledger: Launched, key: str, headers: list[tuple[str, Any]], body: bytes
 ) -> None:
     await ledger.send(Envelope.read(Book.topic, key, headers, body), *bookings(("b", 1)))
     assert await histories(ledger) == {"b": [1]}
-    (found,) = await parked(ledger)
+    (found,) = await dead_letters(ledger)
     answer = await replay(ledger, found["key"])
-    assert (answer.status_code, answer.json()["code"]) == (409, "still_fails")
-    assert len(await parked(ledger)) == 1
+    assert (answer.status_code, answer.json()["code"]) == (409, "replay_failed")
+    assert len(await dead_letters(ledger)) == 1
 
 
-async def test_only_an_operator_sees_what_is_parked(ledger: Launched) -> None:
+async def test_only_an_operator_sees_what_is_dead_lettered(ledger: Launched) -> None:
     async with ledger.as_customer() as customer:
-        assert (await customer.get("/internal/parked")).status_code == 403
-    assert (await replay(ledger, "nobody")).json()["code"] == "nothing_parked"
+        assert (await customer.get("/internal/dead-letters")).status_code == 403
+    assert (await replay(ledger, "nobody")).json()["code"] == "dead_letter_not_found"
 
 
 @pytest.mark.parametrize("conflict", [asyncpg.DeadlockDetectedError, asyncpg.SerializationError])
@@ -195,7 +195,7 @@ async def test_a_conflict_is_tried_again_some_times(
     monkeypatch.setattr(Consumer, "run_handlers", run_handlers)
     await ledger.send(*bookings(("a", 1)))
     assert await histories(ledger) == ({"a": [1]} if failures < 100 else {})
-    assert len(await parked(ledger)) == (failures == 100)
+    assert len(await dead_letters(ledger)) == (failures == 100)
 
 
 async def test_a_real_deadlock_ends_with_both_applied(ledger: Launched) -> None:
@@ -231,7 +231,7 @@ async def test_while_its_database_is_away_it_waits_says_so_once_and_goes_on(
     await publishing
     await ledger.send(*bookings(("a", 3)))
     assert await histories(ledger) == {"a": [1, 2, 3]}
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
     said = [it.getMessage() for it in caplog.records if "of the consumer" in it.getMessage()]
     assert [text.split(" of the consumer ")[1] for text in said] == ["is away; waiting for it", "is back"]
     async with ledger.client() as client:
@@ -254,7 +254,7 @@ async def test_a_message_may_be_published_before_its_group_has_joined() -> None:
 class Moving(BetweenSubscription):
     """Its partitions are taken away when `lost` is set, and come back with `back`."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: BrokerSubscription) -> None:
         super().__init__(subscription)
         self.back = asyncio.Event()
         self.back.set()
@@ -268,7 +268,9 @@ class Moving(BetweenSubscription):
 class Rebalancing(Between):
     moving: Moving
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         self.moving = Moving(await super().subscribe(topics, group, start))
         return self.moving
 

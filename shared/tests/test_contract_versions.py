@@ -8,32 +8,29 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.discovery import Api, Layer
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Command, Event, Message
+from chassis.brokers.memory import MemoryBroker
+from chassis.calls import Api, Layer
+from chassis.database import Schema, Table, UnitOfWork, rows
+from chassis.message import Command, Event, Message
+from chassis.messaging import Subscriptions
+from chassis.process.instance import Instance
 from chassis.service import Service
-from chassis.subscriptions import Subscriptions, rows
-from chassis.tables import Table
 from chassis.testing import SERVICE_KEY, Launched, empty_database, free_port, launched
-from chassis.work import UnitOfWork
 from ledger.waiting import until
-from tools.consumers import unserved
+from tools.consumers import unmet_needs
 from tools.contracts import schema_of
 
 MIGRATION = """
-from chassis import schema
+from chassis.database import schema
 revision, down_revision = "0001", None
 
 def upgrade():
-    schema.upgrade_v1()
     schema.script("CREATE TABLE prices (product varchar PRIMARY KEY, version int, cents int, changes int)")
 """
 
@@ -142,13 +139,13 @@ class System:
 
     def __init__(self, folder: Path) -> None:
         self.broker = MemoryBroker()
-        self._models, self._urls = ModuleType("models"), dict[str, str]()
-        self._models.__file__ = str(folder / "priced" / "models.py")
+        self._urls = dict[str, str]()
+        self._schema = Schema(Price.metadata, folder / "migrations")
         (folder / "migrations").mkdir()
         (folder / "migrations" / "0001_prices.py").write_text(MIGRATION)
 
     def service(self, name: str, on: Subscriptions) -> Service:
-        return Service(Api(name, Layer.SYSTEM), subscriptions=on, models=self._models)
+        return Service(Api(name, Layer.SYSTEM), subscriptions=on, schema=self._schema)
 
     @asynccontextmanager
     async def running(self, **versions: Subscriptions) -> AsyncIterator[list[Launched]]:
@@ -203,7 +200,7 @@ def test_v1_may_go_when_nobody_reads_it(
 ) -> None:
     """What `make check` would say if v1 were taken away now."""
     services = {"label": system.service("label", label), "till": system.service("till", till)}
-    missed = list(unserved(services, {PricedV2.wire_type: schema_of(PricedV2)}))
+    missed = list(unmet_needs(services, {PricedV2.wire_type: schema_of(PricedV2)}))
     assert missed == [f"{who} subscribes to pricing.priced.v1, and there is no such contract" for who in sorted(alive)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.database import Database
+from chassis.database.pool import Database
 from chassis.testing import SERVICE_KEY, empty_database
 from ledger.dying import POINTS
 from ledger.main import service

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chassis.due import Sweeper
+from chassis.database import Causation
+from chassis.jobs.sweeper import DeadlineSweeper
 from chassis.testing import Launched
-from chassis.work import Cause
 from ledger.handlers import INTEREST, LEASE_SECONDS, Outside
 from ledger.main import service
 from ledger.messages import Book, Printed
@@ -52,9 +52,9 @@ async def test_many_due_rows_are_handled_once_by_several_sweepers(
     ledger: Launched, opened: Callable[..., Awaitable[None]]
 ) -> None:
     database = ledger.instance.database
-    (entry,) = (it for it in service.due.entries if it.column == "interest_at")
+    (entry,) = (it for it in service.deadlines.entries if it.column == "interest_at")
     stop = asyncio.Event()
-    sweepers = [asyncio.create_task(Sweeper(database, entry, None).run(stop)) for _ in range(3)]
+    sweepers = [asyncio.create_task(DeadlineSweeper(database, entry, None).run(stop)) for _ in range(3)]
     await opened(350, "interest_at")
     await ledger.settled()
     stop.set()
@@ -180,7 +180,7 @@ async def test_what_is_done_later_still_knows_its_cause(ledger: Launched) -> Non
     (command,) = [ledger.envelope(Book(account="a", number=1, statement=True))]
     await ledger.send(command)
     (account,) = await accounts(ledger)
-    cause = Cause.kept_by(account)
+    cause = Causation.from_row(account)
     assert cause is not None
     assert (cause.id, cause.correlation_id) == (str(command.id), command.correlation_id)
     async with ledger.instance.database.work() as work:

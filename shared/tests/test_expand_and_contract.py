@@ -9,7 +9,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 from uuid import UUID
 
 import asyncpg
@@ -17,12 +16,12 @@ import pytest
 from sqlalchemy.orm import registry
 from sqlmodel import Field
 
+from chassis.calls import Api, Layer
 from chassis.config import Settings
-from chassis.database import Database
-from chassis.discovery import Api, Layer
-from chassis.migrate import migrate
+from chassis.database import Schema, Table, new_id
+from chassis.database.pool import Database
+from chassis.process.migrate import migrate
 from chassis.service import Service
-from chassis.tables import Table, new_id
 from chassis.testing import SERVICE_KEY, new_database
 
 BEGIN = "CREATE TABLE people (id uuid PRIMARY KEY, name varchar NOT NULL)"
@@ -102,21 +101,18 @@ written: dict[UUID, str] = {}
 async def database(tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Database]]]:
     """`await database(sql)` migrates the one database one step further."""
     written.clear()
-    models = ModuleType("models")
-    models.__file__ = str(tmp_path / "people" / "models.py")
-    (tmp_path / "migrations").mkdir()
-    service = Service(Api("people", Layer.SYSTEM), models=models)
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    service = Service(Api("people", Layer.SYSTEM), schema=Schema(V1.metadata, migrations))
     url = await new_database(f"people_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
     opened = Database("people", Settings.of("people", database_url=url, service_key=SERVICE_KEY))
 
     async def step(sql: str) -> Database:
-        number = len(list((tmp_path / "migrations").glob("*.py"))) + 1
+        number = len(list(migrations.glob("*.py"))) + 1
         before = f"{number - 1:04}" if number > 1 else None
-        tables = "upgrade_v1(); " if number == 1 else ""
-        (tmp_path / "migrations" / f"{number:04}_step.py").write_text(
-            f"from alembic import op\nfrom chassis.schema import upgrade_v1\n"
-            f"revision, down_revision = '{number:04}', {before!r}\n"
-            f"def upgrade():\n    {tables}op.execute({sql!r})\n"
+        (migrations / f"{number:04}_step.py").write_text(
+            f"from alembic import op\nrevision, down_revision = '{number:04}', {before!r}\n"
+            f"def upgrade():\n    op.execute({sql!r})\n"
         )
         await migrate(service, url)
         return opened

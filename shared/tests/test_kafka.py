@@ -16,12 +16,12 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from chassis.consumer import Consumer
-from chassis.messaging.broker import BrokerUnavailable, Start, TopicDiffers
-from chassis.messaging.kafka import GroupTimeouts, KafkaBroker, group
-from chassis.messaging.kafka import broker as publishing
-from chassis.messaging.kafka.topics import CONFIG
-from chassis.messaging.message import Envelope
+from chassis.brokers.kafka import GroupTimeouts, KafkaBroker, group
+from chassis.brokers.kafka import broker as publishing
+from chassis.brokers.kafka.topics import CONFIG
+from chassis.brokers.port import BrokerUnavailable, StartPosition, TopicMismatch
+from chassis.message import Envelope
+from chassis.messaging.consumer import Consumer
 from ledger.waiting import until
 from local.kafka import Kafka
 
@@ -51,7 +51,7 @@ async def prepare(broker: KafkaBroker, topic: str) -> None:
     """Again and again, as a service does: a server knows of a topic a moment after it has been made."""
     while True:
         try:
-            return await broker.prepare([topic])
+            return await broker.ensure_topics([topic])
         except BrokerUnavailable:
             await asyncio.sleep(0.05)
 
@@ -74,16 +74,16 @@ async def test_a_topic_that_is_there_is_taken_as_it_should_be_and_refused_otherw
     await admin.close()
     if said is None:
         return await prepare(broker, topic)
-    with pytest.raises(TopicDiffers) as refused:
+    with pytest.raises(TopicMismatch) as refused:
         await prepare(broker, topic)
     assert topic in str(refused.value)
     assert said in str(refused.value)
 
 
 async def test_a_topic_is_made_as_the_next_process_wants_it(kafka: Kafka, broker: KafkaBroker, topic: str) -> None:
-    await broker.prepare([topic])
+    await broker.ensure_topics([topic])
     await prepare(KafkaBroker(kafka.address, "another"), topic)
-    with pytest.raises(TopicDiffers, match="partitions 4, not 8"):
+    with pytest.raises(TopicMismatch, match="partitions 4, not 8"):
         await prepare(KafkaBroker(kafka.address, "another", partitions=8), topic)
 
 
@@ -108,7 +108,7 @@ class Member(Consumer):
     """Stays with a batch until it is set free, and notes in a log of all members how each ended."""
 
     def __init__(self, broker: KafkaBroker, topic: str, log: Log) -> None:
-        topics = SimpleNamespace(topics=[topic], start=Start.BEGINNING)
+        topics = SimpleNamespace(topics=[topic], start=StartPosition.BEGINNING)
         super().__init__(cast(Any, SimpleNamespace(service=topic)), broker, cast(Any, topics), batch=100)
         self.log, self.free, self.busy = log, asyncio.Event(), False
 
@@ -150,7 +150,7 @@ async def test_a_batch_that_ends_in_time_is_acknowledged_before_its_partitions_m
         async with running(second):
             await asyncio.wait_for(revoked.wait(), 30)
             first.free.set()
-            await until(lambda: second.trouble.reason is None, 30)
+            await until(lambda: second.outage.reason is None, 30)
             more = envelopes(topic, 40)
             await broker.publish(more)
             await until(lambda: len(handled(log)) >= 80, 30)

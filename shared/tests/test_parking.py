@@ -7,11 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from chassis.consumer import Consumer
-from chassis.parking import Parking
-from chassis.tables import new_id
+from chassis.database import UnitOfWork, new_id
+from chassis.messaging.consumer import Consumer
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.testing import Launched
-from chassis.work import UnitOfWork
 from ledger.handlers import Outside
 from ledger.messages import Book, Booked
 from ledger.models import Account
@@ -26,10 +25,10 @@ async def send(ledger: Launched, *numbers: int) -> None:
 
 async def ask(ledger: Launched, method: str, path: str = "", **params: Any) -> httpx.Response:
     async with ledger.as_staff() as operator:
-        return await operator.request(method, f"/internal/parked{path}", params=params)
+        return await operator.request(method, f"/internal/dead-letters{path}", params=params)
 
 
-async def parked(ledger: Launched, **params: Any) -> list[int]:
+async def dead_letters(ledger: Launched, **params: Any) -> list[int]:
     """The numbers of the parked bookings."""
     return [Book.model_validate_json(it["body"]).number for it in (await ask(ledger, "GET", **params)).json()]
 
@@ -67,7 +66,7 @@ async def test_drop_takes_the_first_of_a_key_and_the_rest_goes_on_in_order(ledge
     await send(ledger, 1, 2, 3, 4)
     dropped = await ask(ledger, "POST", "/a/drop")
     assert (dropped.status_code, Book.model_validate_json(dropped.json()["body"]).number) == (200, 2)
-    assert await parked(ledger) == [3, 4]
+    assert await dead_letters(ledger) == [3, 4]
     await send(ledger, 5)
     assert await booked(ledger) == [1]
     assert (await ask(ledger, "POST", "/a/replay")).json() == {"replayed": 3}
@@ -89,7 +88,7 @@ async def test_what_was_dropped_does_not_come_again_with_a_double(ledger: Launch
     await ask(ledger, "POST", "/a/drop")
     world.broken = frozenset()
     await ledger.send(envelope)
-    assert (await booked(ledger), await parked(ledger)) == ([], [])
+    assert (await booked(ledger), await dead_letters(ledger)) == ([], [])
 
 
 async def test_two_operators_who_drop_the_same_message_drop_one(ledger: Launched, world: Outside) -> None:
@@ -98,17 +97,17 @@ async def test_two_operators_who_drop_the_same_message_drop_one(ledger: Launched
     first = (await ask(ledger, "GET")).json()[0]["id"]
     answers = await asyncio.gather(*(ask(ledger, "POST", "/a/drop", id=first) for _ in range(2)))
     assert sorted(it.status_code for it in answers) == [200, 409]
-    assert {it.json()["code"] for it in answers if it.is_error} == {"not_first"}
-    assert await parked(ledger) == [2, 3]
+    assert {it.json()["code"] for it in answers if it.is_error} == {"not_first_dead_letter"}
+    assert await dead_letters(ledger) == [2, 3]
 
 
 @pytest.mark.parametrize(
     ("method", "path", "params", "status", "code"),
     [
-        ("POST", "/nobody/drop", {}, 404, "nothing_parked"),
-        ("POST", "/nobody/replay", {}, 404, "nothing_parked"),
+        ("POST", "/nobody/drop", {}, 404, "dead_letter_not_found"),
+        ("POST", "/nobody/replay", {}, 404, "dead_letter_not_found"),
         ("POST", "/a/drop", {"id": "seven"}, 422, "invalid_input"),
-        ("POST", "/a/drop", {"id": str(new_id())}, 409, "not_first"),
+        ("POST", "/a/drop", {"id": str(new_id())}, 409, "not_first_dead_letter"),
         ("GET", "", {"after": "yesterday"}, 422, "invalid_input"),
         ("GET", "", {"after": -1}, 422, "invalid_input"),
         ("GET", "", {"about": "a\0"}, 422, "invalid_input"),
@@ -121,15 +120,15 @@ async def test_what_cannot_be_done_is_a_problem_and_changes_nothing(
     await send(ledger, 1)
     answer = await ask(ledger, method, path, **params)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert await parked(ledger) == [1]
+    assert await dead_letters(ledger) == [1]
 
 
 async def test_only_an_operator_may_drop(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({1})
     await send(ledger, 1)
     async with ledger.as_customer() as customer:
-        assert (await customer.post("/internal/parked/a/drop")).status_code == 403
-    assert await parked(ledger) == [1]
+        assert (await customer.post("/internal/dead-letters/a/drop")).status_code == 403
+    assert await dead_letters(ledger) == [1]
 
 
 async def somebody_waits(ledger: Launched) -> bool:
@@ -167,7 +166,7 @@ async def test_a_message_that_comes_in_the_middle_of_a_replay_is_handled_after_i
     assert (await replaying).status_code == 200
     await sending
     assert await booked(ledger) == list(range(1, waiting + 3))
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
 
 
 async def test_a_replay_waits_for_a_batch_that_is_parking_more_of_the_key(
@@ -177,14 +176,14 @@ async def test_a_replay_waits_for_a_batch_that_is_parking_more_of_the_key(
     world.broken = frozenset({1})
     await send(ledger, 1)
     world.broken = frozenset()
-    keep, parking, go_on = Parking.keep, asyncio.Event(), asyncio.Event()
+    keep, parking, go_on = DeadLetterQueue.add, asyncio.Event(), asyncio.Event()
 
-    async def slow_keep(self: Parking, *arguments: Any) -> None:
+    async def slow_keep(self: DeadLetterQueue, *arguments: Any) -> None:
         await keep(self, *arguments)
         parking.set()
         await go_on.wait()
 
-    monkeypatch.setattr(Parking, "keep", slow_keep)
+    monkeypatch.setattr(DeadLetterQueue, "add", slow_keep)
     sending = asyncio.create_task(send(ledger, 2))
     await parking.wait()
     replaying = asyncio.create_task(ask(ledger, "POST", "/a/replay"))
@@ -194,7 +193,7 @@ async def test_a_replay_waits_for_a_batch_that_is_parking_more_of_the_key(
     await sending
     assert (await replaying).json() == {"replayed": 2}
     assert await booked(ledger) == [1, 2]
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
 
 
 async def test_replays_among_a_stream_of_messages_keep_the_order(ledger: Launched, world: Outside) -> None:
@@ -215,6 +214,6 @@ async def test_replays_among_a_stream_of_messages_keep_the_order(ledger: Launche
             await send(ledger, number)
         over.set()
     world.broken = frozenset()
-    while await parked(ledger):
+    while await dead_letters(ledger):
         await ask(ledger, "POST", "/a/replay")
     assert await booked(ledger) == list(range(last))

@@ -15,10 +15,10 @@ import asyncpg
 import httpx
 import pytest
 
-from chassis.auth import service_token
-from chassis.messaging.kafka import KafkaBroker
-from chassis.messaging.message import Envelope
-from chassis.tables import new_id
+from chassis.brokers.kafka import KafkaBroker
+from chassis.calls.auth import service_token
+from chassis.database import new_id
+from chassis.message import Envelope
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from ledger.main import service
 from ledger.messages import Book
@@ -139,7 +139,7 @@ async def test_the_role_migrate_ends_by_itself(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("kafka")
 async def test_a_topic_that_differs_ends_the_process_with_one_line(kafka: Kafka, tmp_path: Path) -> None:
     url = await empty_database(service)
-    await KafkaBroker(kafka.address, "test").prepare([Book.topic])
+    await KafkaBroker(kafka.address, "test").ensure_topics([Book.topic])
     settings = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": kafka.address, "KAFKA_PARTITIONS": "6"}
     code, lines = await last_words(tmp_path, *RUN, **settings)
     assert code == 1

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from chassis import outbox
-from chassis.database import Database
-from chassis.messaging.broker import BrokerUnavailable
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Envelope
-from chassis.outbox import Relay
-from chassis.statements import SHARDS
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import BrokerUnavailable
+from chassis.database.pool import Database
+from chassis.database.sql import SHARDS
+from chassis.message import Envelope
+from chassis.messaging import relay
+from chassis.messaging.relay import Relay
 from ledger import relays
 from ledger.between import Between
 from ledger.messages import Booked
@@ -65,8 +65,8 @@ async def databases() -> AsyncIterator[Callable[[], Database]]:
 async def test_order_per_key_holds_while_relays_come_and_die(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(outbox, "BATCH", 7)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "BATCH", 7)
     writers, recorder = [databases(), databases()], Recorder()
     await open_accounts(writers[0], KEYS)
     writing = [asyncio.create_task(book(writers[number % 2], key, 40)) for number, key in enumerate([*KEYS, *KEYS[:3]])]
@@ -82,14 +82,14 @@ async def test_order_per_key_holds_while_relays_come_and_die(
     expected = {key: list(range(1, 81 if key in KEYS[:3] else 41)) for key in KEYS}
     assert recorder.numbers() == expected
     assert await counts(writers[0]) == (0, 400)
-    assert len(recorder.published) <= 400 + outbox.BATCH * (1 + CUTS)  # only what one had in hand came twice
+    assert len(recorder.published) <= 400 + relay.BATCH * (1 + CUTS)  # only what one had in hand came twice
 
 
 @pytest.mark.parametrize("relays", [1, 2, 3, 5])
 async def test_shards_are_shared_fairly(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, relays: int
 ) -> None:
-    monkeypatch.setattr(outbox, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.05)
     async with AsyncExitStack() as stack:
         for _ in range(relays):
             await stack.enter_async_context(relaying(databases(), Recorder()))
@@ -100,7 +100,7 @@ async def test_shards_are_shared_fairly(
 async def test_the_shards_of_a_relay_whose_connection_is_cut_are_taken_over(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.1)
     database, recorder = databases(), Recorder()
     await open_accounts(database, KEYS)
     async with relaying(databases(), recorder), relaying(databases(), recorder):
@@ -124,11 +124,11 @@ async def test_while_the_broker_is_away_nothing_is_lost_and_it_is_said_once(
         for key in KEYS:
             await book(database, key, 5)
         await until(lambda: recorder.calls >= 4)
-        assert "nobody there" in str(relay.trouble.reason)
+        assert "nobody there" in str(relay.outage.reason)
         assert await counts(database) == (35, 0)
         recorder.away = False
         await until_empty(database)
-        assert relay.trouble.reason is None
+        assert relay.outage.reason is None
     assert recorder.numbers() == {key: [1, 2, 3, 4, 5] for key in KEYS}
     said = [it.getMessage() for it in caplog.records if "of the relay" in it.getMessage()]
     assert [text.split(" of the relay ")[1] for text in said] == ["is away; waiting for it", "is back"]
@@ -138,7 +138,7 @@ async def test_while_the_broker_is_away_nothing_is_lost_and_it_is_said_once(
 async def test_a_relay_is_woken_at_once(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, writer_is: str
 ) -> None:
-    monkeypatch.setattr(outbox, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 60)
     here, recorder = databases(), Recorder()
     writer = here if writer_is == "in its process" else databases()
     await open_accounts(writer, KEYS)
@@ -156,7 +156,7 @@ async def test_a_relay_is_woken_at_once(
 async def test_a_resting_relay_does_not_look(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 60)
     publish, looks = Relay._publish, 0
 
     async def counting(self: Relay, session: Any) -> int:
@@ -202,7 +202,7 @@ async def test_what_commits_late_is_not_skipped(databases: Callable[[], Database
     async with relaying(databases(), recorder):
         async with late.work() as work:
             await work.execute(
-                "INSERT INTO outbox (shard, topic, key, id, type, source, time, body, correlation_id) SELECT 0, 't',"
+                "INSERT INTO relay (shard, topic, key, id, type, source, time, body, correlation_id) SELECT 0, 't',"
                 " 'late', gen_random_uuid(), 't', 's', now(), $1, 'c'",
                 Booked(account="late", number=1, balance=0).model_dump_json().encode(),
             )

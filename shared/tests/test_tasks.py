@@ -1,4 +1,4 @@
-"""Tasks: woken after a commit, run in this process or, on a real Valkey, by a worker that may be killed."""
+"""Tasks: woken after a commit, run in this process or, on a real Valkey, by a celery that may be killed."""
 
 import asyncio
 import signal
@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from opentelemetry.trace import SpanKind
 
-from chassis import tracing, worker
-from chassis.tasks import Tasks
+from chassis.jobs import Tasks, celery
+from chassis.telemetry import tracing
 from chassis.testing import Launch, Launched
+from ledger import tasks
 from ledger.models import Note
 from ledger.process import RUN, Running, running
-from ledger.tasks import service
+from ledger.tasks import reckon, service
 from ledger.waiting import until
-from local.server import ask
+from local.server import send_and_receive
 from local.valkey import Valkey
 
 Start = Callable[..., AbstractAsyncContextManager[Running]]
@@ -59,7 +60,7 @@ def in_process(tmp_path: Path, sender: Launched) -> Start:
 async def wake(it: Launched, *names: str) -> None:
     async with it.instance.database.work() as work:
         for name in names:
-            work.wake(name)
+            work.wake(getattr(tasks, name))
 
 
 async def notes(it: Launched, kind: str) -> list[Note]:
@@ -79,8 +80,8 @@ async def until_noted(it: Launched, kind: str, count: int = 1) -> list[Note]:
 
 async def test_a_task_runs_after_the_commit_that_woke_it(ledger: Launched) -> None:
     async with ledger.instance.database.work() as work:
-        work.wake("reckon")
-        work.wake("reckon")
+        work.wake(reckon)
+        work.wake(reckon)
         await asyncio.sleep(0.1)
         assert await notes(ledger, "reckoned") == []
     await ledger.settled()
@@ -90,10 +91,14 @@ async def test_a_task_runs_after_the_commit_that_woke_it(ledger: Launched) -> No
 async def test_what_is_undone_wakes_nobody(ledger: Launched) -> None:
     with pytest.raises(RuntimeError, match="undone"):
         async with ledger.instance.database.work() as work:
-            work.wake("reckon")
+            work.wake(reckon)
             raise RuntimeError("undone")
     await ledger.settled()
     assert await notes(ledger, "reckoned") == []
+
+
+async def dance(runtime: Any) -> None:
+    """A task that is not registered."""
 
 
 async def test_a_task_that_nobody_has_is_refused_before_the_commit(ledger: Launched) -> None:
@@ -101,7 +106,7 @@ async def test_a_task_that_nobody_has_is_refused_before_the_commit(ledger: Launc
         async with ledger.instance.database.work() as work:
             await work.begin()
             work.add(Note.new(account="a", number=1))
-            work.wake("dance")
+            work.wake(dance)
     assert await notes(ledger, "a") == []
 
 
@@ -185,7 +190,7 @@ async def test_without_valkey_all_else_goes_on_and_it_is_said_once(
         assert waiting["waiting_for"].keys() == {"worker"}
         for _ in range(3):
             await wake(sender, "reckon")  # it commits
-            await asyncio.sleep(worker.GATHER_SECONDS * 2)
+            await asyncio.sleep(celery.SEND_DELAY_SECONDS * 2)
         await until(lambda: "queue for wake-ups is away" in caplog.text)
         valkey.start()
         await it.until("/readyz")
@@ -198,16 +203,16 @@ async def test_a_worker_whose_celery_fails_ends_rather_than_only_seem_to_work(
     sender: Launched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
-        raise RuntimeError("no worker today")
+        raise RuntimeError("no celery today")
 
-    monkeypatch.setattr(worker, "WorkController", refuse)
-    with pytest.raises(RuntimeError, match="no worker today"):
+    monkeypatch.setattr(celery, "WorkController", refuse)
+    with pytest.raises(RuntimeError, match="no celery today"):
         await sender.instance.tasks.work(asyncio.Event())
 
 
 async def test_a_long_queue_gets_no_longer(sender: Launched, valkey: Valkey) -> None:
     queue = sender.instance.tasks
-    assert isinstance(queue, worker.Queue)
-    for _ in range(worker.ENOUGH + 10):
+    assert isinstance(queue, celery.CeleryExecutor)
+    for _ in range(celery.QUEUE_LIMIT + 10):
         queue._publish({"reckon": None})
-    assert ask(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % worker.ENOUGH
+    assert send_and_receive(valkey.port, b"LLEN ledger\r\n") == b":%d\r\n" % celery.QUEUE_LIMIT

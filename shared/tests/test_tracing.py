@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import SpanKind
 
-from chassis import logs, tracing
+from chassis.telemetry import logs, tracing
 from chassis.testing import Launch
 from ledger.main import service
 from ledger.messages import Book

@@ -9,13 +9,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.database import Database
-from chassis.migrate import metadata
-from chassis.schema import include
+from chassis.database import UnitOfWork, rows
+from chassis.database.identity_map import NotLoaded, ReadOnlyRow
+from chassis.database.loading import load_rows
+from chassis.database.pool import Database
+from chassis.database.schema import include
+from chassis.message import MAX_MESSAGE_BYTES, MessageTooLarge
 from chassis.service import Service, installed
-from chassis.subscriptions import load, rows
 from chassis.testing import Launched, empty_database
-from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge, UnitOfWork
 from ledger.main import service as ledger_service
 from ledger.messages import Booked
 from ledger.models import Account, Note
@@ -62,10 +63,69 @@ async def test_rows_that_are_only_read_are_read_by_many_at_once(ledger: Launched
     async with database.work() as one, database.work() as other, database.work() as writer:
         (locked,) = await writer.lock(Note, account=["a"])
         for work in (one, other):
-            await load(work, needs)
-            assert [note.text for note in work.all(Note)] == ["old"]
+            await load_rows(work, needs)
+            assert [note.text for note in work.loaded(Note)] == ["old"]
         locked.text = "new"
     assert [note.text for note in await ledger.rows(Note)] == ["new"]
+
+
+async def test_a_row_that_was_not_declared_is_an_error_and_not_a_missing_row(database: Database) -> None:
+    await keep(database, *notes(2))
+    async with database.work() as work:
+        with pytest.raises(NotLoaded, match=r"declare needs=rows\(Note, account, number=…\)"):
+            work.get(Note, "a", 0)
+        with pytest.raises(NotLoaded, match="no Account was loaded"):
+            work.loaded(Account)
+        await load_rows(work, [(Booked(account="a", number=0, balance=0), [rows(Note, account="account")])])
+        assert work.get(Note, "a", 0) is not None
+        assert work.get(Note, "a", 7) is None  # asked for with its account, and not there
+        with pytest.raises(NotLoaded):
+            work.get(Note, "b", 0)
+        await work.lock(Note, number=[5])
+        assert work.get(Note, "b", 5) is None  # asked for by a column that may lead to any account
+        await load_rows(work, [(None, [rows(Account, id=lambda *_: [])])])
+        assert work.loaded(Account) == []  # declared for no account
+
+
+async def test_a_row_that_was_removed_or_added_needs_no_declaration(database: Database) -> None:
+    async with database.work() as work:
+        (note,) = notes(1)
+        assert work.add(note) is work.get(Note, "a", 0)
+        work.remove(note)
+        assert work.get(Note, "a", 0) is None
+
+
+async def test_a_row_that_was_loaded_without_a_lock_cannot_be_written(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(1))
+    with pytest.raises(ReadOnlyRow, match="lock it before you change it"):
+        async with database.work() as work:
+            (note,) = await work.load(Note, account=["a"])
+            note.text = "new"
+    with pytest.raises(ReadOnlyRow):
+        async with database.work() as work:
+            work.remove(*await work.load(Note, account=["a"]))
+    assert [note.text for note in await ledger.rows(Note)] == ["old"]
+
+
+async def test_a_lock_refreshes_a_row_that_was_loaded_before(ledger: Launched, database: Database) -> None:
+    await keep(database, *notes(1))
+    async with database.work() as work:
+        (read,) = await work.load(Note, account=["a"])
+        async with database.work() as other:
+            (theirs,) = await other.lock(Note, account=["a"])
+            theirs.text = "theirs"
+        (locked,) = await work.lock(Note, account=["a"])
+        assert (locked is read, read.text) == (True, "theirs")
+        read.text = "mine"
+    assert [note.text for note in await ledger.rows(Note)] == ["mine"]
+
+
+async def test_a_row_that_has_to_be_there_is_locked_or_the_given_error_is_raised(database: Database) -> None:
+    await keep(database, *notes(1))
+    async with database.work() as work:
+        assert (await work.lock_one(Note, KeyError, account="a")).number == 0
+        with pytest.raises(KeyError):
+            await work.lock_one(Note, KeyError, account="b")
 
 
 async def test_who_watches_a_table_is_told_of_the_rows_that_a_commit_wrote(database: Database) -> None:
@@ -162,7 +222,7 @@ async def test_what_was_locked_or_added_is_found_again(database: Database) -> No
         third = work.add(Note.new(account="a", number=2, text="new"))
         assert work.get(Note, "a", 0) is None
         assert work.get(Note, "a", 2) is third
-        assert work.all(Note, text="old") == [second]
+        assert work.loaded(Note, text="old") == [second]
 
 
 async def test_what_was_removed_stays_removed_when_it_is_locked_again(ledger: Launched, database: Database) -> None:
@@ -219,13 +279,17 @@ async def test_a_failing_commit_is_an_error_and_harms_no_later_work(ledger: Laun
 
 @pytest.mark.parametrize("service", [ledger_service, *installed().values()], ids=lambda service: service.name)
 async def test_migrations_make_what_the_models_say(service: Service) -> None:
+    assert service.schema is not None
+    metadata = service.schema.metadata
+    assert service.schema is not None
+    metadata = service.schema.metadata
     url = (await empty_database(service)).replace("postgresql://", "postgresql+asyncpg://")
     engine = create_async_engine(url)
     async with engine.connect() as connection:
         differences = await connection.run_sync(
             lambda it: compare_metadata(
                 MigrationContext.configure(it, opts={"compare_type": True, "include_object": include}),
-                metadata(service),
+                metadata,
             )
         )
     await engine.dispose()

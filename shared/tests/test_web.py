@@ -8,9 +8,9 @@ import httpx
 import pytest
 from joserfc.jwk import OKPKey
 
-from chassis.auth import service_token
-from chassis.client import DEADLINE_HEADER
-from chassis.tables import new_id
+from chassis.calls.auth import service_token
+from chassis.calls.client import DEADLINE_HEADER
+from chassis.database import new_id
 from chassis.testing import Launched, token
 from ledger.models import Account
 
@@ -252,7 +252,7 @@ async def test_every_service_tells_how_it_is(ledger: Launched) -> None:
         assert (await client.get("/readyz")).json() == {"ready": True, "waiting_for": {}}
         await client.get("/accounts/nobody")
         counted = (await client.get("/metrics")).text
-        paths = (await client.get("/openapi.json")).json()["paths"]
+        paths = (await client.get("/docs/internal.json")).json()["paths"]
     assert 'http_request_seconds_count{method="GET",route="/accounts/{id}",service="ledger",status="404"}' in counted
     assert BOOK.replace("/a/", "/{id}/") in paths
     assert not any(path.startswith("/internal") for path in paths)

@@ -27,24 +27,24 @@ async def until_booked(ledger: Launched, account: str, numbers: Sequence[int]) -
     await until(are_booked, 60)
 
 
-async def parked(ledger: Launched) -> list[dict[str, Any]]:
+async def dead_letters(ledger: Launched) -> list[dict[str, Any]]:
     async with ledger.as_staff() as operator:
-        found: list[dict[str, Any]] = (await operator.get("/internal/parked")).json()
+        found: list[dict[str, Any]] = (await operator.get("/internal/dead-letters")).json()
     return found
 
 
-async def until_parked(ledger: Launched, count: int) -> list[dict[str, Any]]:
-    async def are_parked() -> bool:
-        return len(await parked(ledger)) == count
+async def until_dead_lettered(ledger: Launched, count: int) -> list[dict[str, Any]]:
+    async def are_dead_lettered() -> bool:
+        return len(await dead_letters(ledger)) == count
 
-    await until(are_parked, 60)
-    return await parked(ledger)
+    await until(are_dead_lettered, 60)
+    return await dead_letters(ledger)
 
 
-async def of_parked(ledger: Launched, key: str, what: str) -> httpx.Response:
+async def act_on_dead_letter(ledger: Launched, key: str, what: str) -> httpx.Response:
     """Have an operator replay or drop."""
     async with ledger.as_staff() as operator:
-        return await operator.post(f"/internal/parked/{key}/{what}")
+        return await operator.post(f"/internal/dead-letters/{key}/{what}")
 
 
 def counted(name: str, **labels: str) -> float:

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
-from chassis.consumer import Consumer
-from chassis.messaging.broker import Broker, Start
-from chassis.messaging.kafka import GroupTimeouts, KafkaBroker
-from chassis.messaging.message import Envelope
-from chassis.messaging.pulsar import PulsarBroker
-from chassis.run import end_process
+from chassis.brokers.kafka import GroupTimeouts, KafkaBroker
+from chassis.brokers.port import Broker, StartPosition
+from chassis.brokers.pulsar import PulsarBroker
+from chassis.message import Envelope
+from chassis.messaging.consumer import Consumer
+from chassis.process.run import end_process
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,13 @@ class Member(Consumer):
     """The chassis' loop of receiving and acknowledging, without a database: messages take a while and are noted."""
 
     def __init__(
-        self, broker: Broker, topic: str, group: str, name: str, batch: int = 20, start: Start = Start.BEGINNING
+        self,
+        broker: Broker,
+        topic: str,
+        group: str,
+        name: str,
+        batch: int = 20,
+        start: StartPosition = StartPosition.BEGINNING,
     ) -> None:
         service, on = SimpleNamespace(service=group), SimpleNamespace(topics=[topic], start=start)
         super().__init__(cast(Any, service), broker, cast(Any, on), batch)

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 
 from brokers.member import Member, connect
-from chassis.run import end_process
+from chassis.process.run import end_process
 from ledger.waiting import until
 
 AT_ONCE = 8

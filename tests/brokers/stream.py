@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from chassis.messaging.broker import BrokerUnavailable
-from chassis.messaging.message import Envelope
+from chassis.brokers.port import BrokerUnavailable
+from chassis.message import Envelope
 
 KEYS = [f"key{number}" for number in range(20)]
 Put = Callable[[Sequence[Envelope]], Awaitable[None]]  # `Broker.publish`, or a transaction that writes to an outbox

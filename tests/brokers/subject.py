@@ -14,8 +14,8 @@ from uuid import uuid4
 from brokers.member import Member, Spawned, connect
 from brokers.proxy import Proxy
 from brokers.stream import Stream, streaming
-from chassis.messaging.broker import Broker, Start
-from chassis.messaging.memory import MemoryBroker
+from chassis.brokers.memory import MemoryBroker
+from chassis.brokers.port import Broker, StartPosition
 from ledger.waiting import until
 from local.kafka import Kafka
 from local.pulsar import Pulsar
@@ -88,7 +88,12 @@ class Subject:
         return streaming(self.connect().publish, self.topic)
 
     async def join(
-        self, name: str, group: str = "", pause_seconds: float = 0, batch: int = 20, start: Start = Start.BEGINNING
+        self,
+        name: str,
+        group: str = "",
+        pause_seconds: float = 0,
+        batch: int = 20,
+        start: StartPosition = StartPosition.BEGINNING,
     ) -> Member:
         """A member that has joined and runs until its `stop` is set, or the test is over."""
         member = Member(self.connect(), self.topic, group or self.group, name, batch, start)
@@ -101,7 +106,7 @@ class Subject:
             await running
 
         self.stack.push_async_callback(leave)
-        await until(lambda: member.trouble.reason is None, 60)
+        await until(lambda: member.outage.reason is None, 60)
         return member
 
     async def spawn(self, name: str) -> Spawned:

@@ -13,10 +13,10 @@ import pytest
 from brokers.member import Noting, count_of, in_order
 from brokers.stream import Stream, dealt, envelopes, put_all
 from brokers.subject import NETWORK, RESTART, Subject, needs
-from chassis.messaging.broker import BrokerUnavailable
-from chassis.messaging.kafka import broker as kafka
-from chassis.messaging.message import Envelope
-from chassis.messaging.pulsar import broker as pulsar
+from chassis.brokers.kafka import broker as kafka
+from chassis.brokers.port import BrokerUnavailable
+from chassis.brokers.pulsar import broker as pulsar
+from chassis.message import Envelope
 from ledger.waiting import until
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from brokers.asking import history, of_parked, parked, until_booked, until_parked
+from brokers.asking import act_on_dead_letter, dead_letters, history, until_booked, until_dead_lettered
 from brokers.subject import Subject
-from chassis.messaging.broker import Broker, Start, Subscription
-from chassis.messaging.pulsar import subscription
+from chassis.brokers.port import Broker, BrokerSubscription, StartPosition
+from chassis.brokers.pulsar import subscription
 from chassis.testing import Launch, Launched
 from ledger.between import Between
 from ledger.faults import database_away, until_waiting
@@ -30,7 +30,9 @@ class Counting(Between):
         super().__init__(broker)
         self.joined = 0
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         self.joined += 1
         return await super().subscribe(topics, group, start)
 
@@ -51,12 +53,12 @@ async def test_while_its_database_is_away_a_consumer_stays_in_its_group_and_goes
     await until_booked(ledger, account, [0])
     async with database_away(ledger):
         publishing = bookings(ledger, account, *range(1, 40))
-        await until(lambda: ledger.instance.consumer.trouble.reason is not None, 30)
+        await until(lambda: ledger.instance.consumer.outage.reason is not None, 30)
         await asyncio.sleep(seconds)
-        assert ledger.instance.consumer.trouble.reason is not None
+        assert ledger.instance.consumer.outage.reason is not None
     await until_booked(ledger, account, range(40))
     await publishing
-    assert (counting.joined, await parked(ledger)) == (1, [])
+    assert (counting.joined, await dead_letters(ledger)) == (1, [])
 
 
 async def test_a_batch_that_ends_in_a_deadlock_is_applied_one_by_one(
@@ -85,7 +87,7 @@ async def test_a_batch_that_ends_in_a_deadlock_is_applied_one_by_one(
         await until_booked(ledger, it, [0, 1])
     assert {it.id: it.balance for it in await ledger.rows(Account)} == {first: 102, second: 2}
     await until(lambda: deadlocks_grew(ledger, before), 30)
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
 
 
 async def deadlocks(ledger: Launched) -> int:
@@ -105,7 +107,7 @@ async def poisoned(launch: Launch, broker: Subject, account: str, monkeypatch: p
     ledger = await launch(service, broker=broker.connect())
     await asyncio.gather(bookings(ledger, account, 1, 2, 3, 4), bookings(ledger, f"{account} 2", 5, 6, 7))
     await until_booked(ledger, f"{account} 2", [5, 6, 7])
-    first, *later = await until_parked(ledger, 3)
+    first, *later = await until_dead_lettered(ledger, 3)
     assert "2 cannot be booked" in first["reason"]
     assert all("behind" in it["reason"] for it in later)
     assert [it["key"] for it in (first, *later)] == [account] * 3
@@ -113,26 +115,26 @@ async def poisoned(launch: Launch, broker: Subject, account: str, monkeypatch: p
     return ledger
 
 
-async def test_poison_is_parked_with_its_key_and_a_replay_puts_back_in_order_what_waits_behind_it(
+async def test_poison_is_dead_lettered_with_its_key_and_a_replay_puts_back_in_order_what_waits_behind_it(
     broker: Subject, launch: Launch, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = await poisoned(launch, broker, account, monkeypatch)
-    assert (await of_parked(ledger, account, "replay")).status_code == 409
+    assert (await act_on_dead_letter(ledger, account, "replay")).status_code == 409
     monkeypatch.setattr(outside, "broken", frozenset())
-    assert (await of_parked(ledger, account, "replay")).json() == {"replayed": 3}
+    assert (await act_on_dead_letter(ledger, account, "replay")).json() == {"replayed": 3}
     await bookings(ledger, account, 5)
     await until_booked(ledger, account, [1, 2, 3, 4, 5])
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
 
 
 async def test_to_drop_the_poison_lets_the_rest_of_its_key_go_on(
     broker: Subject, launch: Launch, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = await poisoned(launch, broker, account, monkeypatch)
-    assert (await of_parked(ledger, account, "drop")).status_code == 200
+    assert (await act_on_dead_letter(ledger, account, "drop")).status_code == 200
     await bookings(ledger, account, 5)
-    await until_parked(ledger, 3)
-    assert (await of_parked(ledger, account, "replay")).json() == {"replayed": 3}
+    await until_dead_lettered(ledger, 3)
+    assert (await act_on_dead_letter(ledger, account, "replay")).json() == {"replayed": 3}
     await bookings(ledger, account, 6)
     await until_booked(ledger, account, [1, 3, 4, 5, 6])
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []

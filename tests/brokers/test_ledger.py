@@ -11,13 +11,12 @@ from typing import Any, cast
 
 import pytest
 
-from brokers.asking import counted, history, parked, until_booked, until_parked
+from brokers.asking import counted, dead_letters, history, until_booked, until_dead_lettered
 from brokers.subject import HISTORY, Subject, needs
-from chassis.instance import Instance
-from chassis.messaging.broker import Broker, BrokerUnavailable, Start, Subscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.port import Broker, BrokerSubscription, BrokerUnavailable, StartPosition
+from chassis.message import MAX_MESSAGE_BYTES, Envelope, MessageTooLarge
+from chassis.process.instance import Instance
 from chassis.testing import SERVICE_KEY, Launch, Launched, empty_database, free_port, launched
-from chassis.work import MAX_MESSAGE_BYTES, MessageTooLarge
 from ledger.between import Between, BetweenSubscription
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
@@ -25,14 +24,14 @@ from ledger.models import Account
 from ledger.waiting import until
 
 
-async def test_an_unreadable_envelope_is_parked_with_its_key_and_others_flow(
+async def test_an_unreadable_envelope_is_dead_lettered_with_its_key_and_others_flow(
     broker: Subject, launch: Launch, account: str
 ) -> None:
     ledger = await launch(service, broker=broker.connect())
     unreadable = Envelope.read(Book.topic, account, [("from", b"a stranger")], b"\xff?")
     await ledger.send(unreadable, Book(account=account, number=1), Book(account=f"{account} 2", number=2))
     await until_booked(ledger, f"{account} 2", [2])
-    found = await until_parked(ledger, 2)
+    found = await until_dead_lettered(ledger, 2)
     assert [(it["key"], it["type"]) for it in found] == [(account, ""), (account, Book.wire_type)]
     assert await history(ledger, account) == []
 
@@ -45,7 +44,7 @@ async def test_a_type_to_which_nobody_subscribes_is_skipped_and_counted(
     await ledger.send(Forgotten(account=account), Book(account=account, number=1))
     await until_booked(ledger, account, [1])
     assert counted("messages_skipped", type=Forgotten.wire_type) - before == 1
-    assert await parked(ledger) == []
+    assert await dead_letters(ledger) == []
 
 
 async def test_fields_that_nobody_here_knows_pass(broker: Subject, launch: Launch, account: str) -> None:
@@ -80,12 +79,14 @@ class Forgetful(Between):
         super().__init__(broker)
         self.key, self.forgot = key, False
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         return ForgetfulSubscription(await super().subscribe(topics, group, start), self)
 
 
 class ForgetfulSubscription(BetweenSubscription):
-    def __init__(self, subscription: Subscription, broker: Forgetful) -> None:
+    def __init__(self, subscription: BrokerSubscription, broker: Forgetful) -> None:
         super().__init__(subscription)
         self._broker = broker
         self._keys: set[str] = set()

@@ -11,11 +11,11 @@ import pytest
 from brokers.member import count_of, in_order
 from brokers.stream import dealt, envelopes, put_all
 from brokers.subject import HISTORY, Subject, needs
-from chassis.messaging.broker import GroupActive, Start, Subscription
+from chassis.brokers.port import BrokerSubscription, GroupActive, StartPosition
 from ledger.waiting import until
 
 
-async def numbers_from(subscription: Subscription, count: int) -> list[int]:
+async def numbers_from(subscription: BrokerSubscription, count: int) -> list[int]:
     """So many that come, acknowledged."""
     numbers: list[int] = []
     while len(numbers) < count:
@@ -42,11 +42,11 @@ async def test_a_new_group_may_read_from_now_on_and_loses_nothing_when_it_dies_b
 ) -> None:
     connection = broker.connect()
     await connection.publish(envelopes(broker.topic, range(10), ["key"]))
-    first = await connection.subscribe([broker.topic], broker.group, Start.NOW)
+    first = await connection.subscribe([broker.topic], broker.group, StartPosition.NOW)
     publishing = asyncio.create_task(connection.publish(envelopes(broker.topic, range(10, 20), ["key"])))
     received = await asyncio.wait_for(first.receive(3), 30)
     await first.close()
-    second = await broker.connect().subscribe([broker.topic], broker.group, Start.NOW)
+    second = await broker.connect().subscribe([broker.topic], broker.group, StartPosition.NOW)
     assert await numbers_from(second, 10) == list(range(10, 20))
     await publishing
     assert [int(envelope.body) for envelope in received] == list(range(10, 10 + len(received)))
@@ -56,9 +56,9 @@ async def test_a_new_group_may_read_from_now_on_and_loses_nothing_when_it_dies_b
 async def test_what_is_published_while_a_group_that_read_from_now_on_is_gone_waits_for_it(broker: Subject) -> None:
     connection = broker.connect()
     await connection.publish(envelopes(broker.topic, range(5), ["key"]))
-    await (await connection.subscribe([broker.topic], broker.group, Start.NOW)).close()
+    await (await connection.subscribe([broker.topic], broker.group, StartPosition.NOW)).close()
     await connection.publish(envelopes(broker.topic, range(5, 10), ["key"]))
-    again = await connection.subscribe([broker.topic], broker.group, Start.NOW)
+    again = await connection.subscribe([broker.topic], broker.group, StartPosition.NOW)
     assert await numbers_from(again, 5) == list(range(5, 10))
 
 
@@ -99,7 +99,7 @@ async def test_the_lag_of_a_group_is_what_it_has_not_acknowledged(broker: Subjec
     async def lag_is(count: int) -> bool:
         return await connection.lag([broker.topic], broker.group) == {broker.topic: count}
 
-    await connection.prepare([broker.topic])
+    await connection.ensure_topics([broker.topic])
     assert await lag_is(0)
     subscription = await connection.subscribe([broker.topic], broker.group)
     publishing = asyncio.create_task(connection.publish(envelopes(broker.topic, range(10))))

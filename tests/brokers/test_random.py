@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 from brokers.member import Member, count_of, handled_by, in_order, overlaps
 from brokers.stream import KEYS, dealt, envelopes, put_all
 from brokers.subject import ABLE, MEMBERS, Subject
-from chassis.messaging.broker import Start, Subscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.port import BrokerSubscription, StartPosition
+from chassis.message import Envelope
 from ledger.between import Between, BetweenSubscription
 from ledger.waiting import until
 
@@ -40,12 +40,14 @@ class Watched(Between):
 
     unacknowledged: Sequence[Envelope] = ()
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         return WatchedSubscription(await super().subscribe(topics, group, start), self)
 
 
 class WatchedSubscription(BetweenSubscription):
-    def __init__(self, subscription: Subscription, watched: Watched) -> None:
+    def __init__(self, subscription: BrokerSubscription, watched: Watched) -> None:
         super().__init__(subscription)
         self._watched = watched
 
@@ -121,7 +123,7 @@ class Group(RuleBasedStateMachine):
         self.members.append(member)
         self.running.append((member, watched, asyncio.create_task(member.run(member.stop))))
         if wait:
-            await until(lambda: member.trouble.reason is None, 60)
+            await until(lambda: member.outage.reason is None, 60)
 
     async def _leave(self, count: int, member: Member, watched: Watched, running: asyncio.Task[None]) -> None:
         await self._go_on(count, 0)

@@ -16,29 +16,29 @@ import pytest
 from brokers.member import Noting, count_of, in_order
 from brokers.stream import Put, dealt, envelopes, streaming
 from brokers.subject import PROCESSES, RESTART, Subject, needs
-from chassis import outbox
-from chassis.database import Database
-from chassis.messaging.message import Envelope
-from chassis.outbox import BATCH
+from chassis.database.pool import Database
+from chassis.message import Envelope
+from chassis.messaging import relay
+from chassis.messaging.relay import BATCH
 from ledger import relays
 from ledger.process import running
 from ledger.relays import cut_a_connection, relaying, until_empty, until_shares
 from ledger.waiting import until
 
-RELAY = ("chassis.run", "ledger", "relay")
+RELAY = ("chassis.process.run", "ledger", "relay")
 BODY_BYTES = 8192
 GROWTH_BYTES = 24 * 2**20  # of a relay; what waits for it is twice as much
 
 
 @pytest.fixture
 async def databases(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Database]]:
-    monkeypatch.setattr(outbox, "LOOK_SECONDS", 0.1)  # how soon the shards of a dead relay are taken over
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.1)  # how soon the shards of a dead relay are taken over
     async with relays.databases() as another:
         yield another
 
 
 def outbox_of(database: Database) -> Put:
-    """A transaction that writes them to the outbox."""
+    """A transaction that writes them to the relay."""
 
     async def put(messages: Sequence[Envelope]) -> None:
         async with database.work() as work:
@@ -56,7 +56,7 @@ async def more_of(member: Noting, count: int) -> None:
 async def test_several_relays_keep_the_order_of_each_key_also_when_one_loses_its_connection(
     broker: Subject, databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "BATCH", 20)
+    monkeypatch.setattr(relay, "BATCH", 20)
     database, member = databases(), await broker.join("member")
     async with AsyncExitStack() as three:
         for _ in range(3):

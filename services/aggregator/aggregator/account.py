@@ -1,117 +1,115 @@
-"""HTTP in: what belongs to somebody's account, done by user and notification in the caller's name."""
+"""HTTP in: accounts, their addresses, passwords and erasure, done by the user service in the caller's name."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Response
 
-from chassis.web import Caller, Runtime
-from contracts import notification, user
-from contracts.notification import PreferencesView, SetPreferences, Unsubscribe
-from contracts.user import (
-    AccountView,
-    AddAddress,
-    AddressView,
-    AskPasswordReset,
-    ChangePassword,
-    EraseAccount,
-    ErasureView,
-    RefreshTokens,
-    RegisterAccount,
-    ResetPassword,
-    RevokeToken,
-    SignIn,
-    TokensView,
+from aggregator.responses import NO_STORE
+from chassis.web import Caller, Runtime, raises, response_header
+from contracts import user, user_api
+
+router = APIRouter(prefix="/api/v1", tags=["Account"])
+
+
+@router.post(
+    "/accounts",
+    status_code=201,
+    responses=response_header("Location", "The account.", 201) | raises(*user_api.register_account.problems),
 )
+async def register_account(body: user.RegisterAccount, runtime: Runtime, response: Response) -> user.AccountView:
+    """Register an account
 
-router = APIRouter(prefix="/api/v1")
-
-
-@router.post("/accounts", status_code=201)
-async def register_account(body: RegisterAccount, runtime: Runtime) -> AccountView:
-    return await runtime.client(user.api).call("POST", "/accounts", json=body.model_dump(), into=AccountView)
-
-
-@router.post("/tokens")
-async def issue_tokens(
-    body: Annotated[SignIn | RefreshTokens, Body(discriminator="grant_type")], runtime: Runtime, response: Response
-) -> TokensView:
-    """Sign in, or go on with a refresh token."""
-    response.headers["cache-control"] = "no-store"
-    return await runtime.client(user.api).call("POST", "/tokens", json=body.model_dump(), into=TokensView)
+    A mail address can have one account (409 `email_taken`). A welcome mail is sent to it. The response contains no
+    tokens: sign in next.
+    """
+    response.headers["location"] = "/api/v1/me"
+    return await runtime.call(user_api.register_account, body=body)
 
 
-@router.post("/tokens/revocation", status_code=204)
-async def sign_out(body: RevokeToken, runtime: Runtime) -> None:
-    await runtime.client(user.api).call("POST", "/tokens/revocation", json=body.model_dump())
-
-
-@router.get("/me")
-async def me(runtime: Runtime, _: Caller) -> AccountView:
-    return await runtime.client(user.api).get("/me", into=AccountView)
+@router.get("/me", responses=raises(*user_api.get_own_account.problems))
+async def get_account(runtime: Runtime, _: Caller) -> user.AccountView:
+    """Get the caller's account"""
+    return await runtime.call(user_api.get_own_account)
 
 
 @router.get("/me/addresses")
-async def my_addresses(runtime: Runtime, _: Caller) -> list[AddressView]:
-    return await runtime.client(user.api).get("/me/addresses", into=list[AddressView])
+async def list_addresses(runtime: Runtime, _: Caller) -> list[user.AddressView]:
+    """List the caller's addresses"""
+    return await runtime.call(user_api.list_own_addresses)
 
 
-@router.post("/me/addresses", status_code=201)
-async def add_address(body: AddAddress, runtime: Runtime, _: Caller) -> AddressView:
-    return await runtime.client(user.api).call("POST", "/me/addresses", json=body.model_dump(), into=AddressView)
+@router.post(
+    "/me/addresses",
+    status_code=201,
+    responses=response_header("Location", "The addresses of the account.", 201)
+    | raises(*user_api.add_address.problems),
+)
+async def add_address(body: user.AddAddress, runtime: Runtime, _: Caller, response: Response) -> user.AddressView:
+    """Add an address to the caller's account
+
+    Quotes and orders refer to it by its `id`.
+    """
+    response.headers["location"] = "/api/v1/me/addresses"
+    return await runtime.call(user_api.add_address, body=body)
 
 
-@router.put("/me/password")
-async def change_password(body: ChangePassword, runtime: Runtime, _: Caller, response: Response) -> TokensView:
-    """Every other session ends."""
+@router.put("/me/password", responses=NO_STORE | raises(*user_api.change_password.problems))
+async def change_password(
+    body: user.ChangePassword, runtime: Runtime, _: Caller, response: Response
+) -> user.TokensView:
+    """Change the caller's password
+
+    Needs the current password (422 `wrong_password`). Every session of the account ends, and a new one begins: use the
+    tokens of the response from now on.
+    """
     response.headers["cache-control"] = "no-store"
-    return await runtime.client(user.api).call("PUT", "/me/password", json=body.model_dump(), into=TokensView)
+    return await runtime.call(user_api.change_password, body=body)
 
 
 @router.post("/password-resets", status_code=202, response_class=Response)
-async def ask_password_reset(body: AskPasswordReset, runtime: Runtime) -> None:
-    """Answered alike whether there is such an account or not."""
-    await runtime.client(user.api).call("POST", "/password-resets", json=body.model_dump())
+async def request_password_reset(body: user.RequestPasswordReset, runtime: Runtime) -> None:
+    """Request a mail for a password reset
+
+    The mail contains a link with a secret that is valid for a limited time. The response is the same whether or not
+    an account has this mail address, so it does not reveal who has one.
+    """
+    await runtime.call(user_api.request_password_reset, body=body)
 
 
-@router.post("/password-resets/uses")
-async def reset_password(body: ResetPassword, runtime: Runtime, response: Response) -> TokensView:
-    """With the secret of the mail. Every session ends, and one begins."""
+@router.post("/password-resets/uses", responses=NO_STORE | raises(*user_api.reset_password.problems))
+async def reset_password(body: user.ResetPassword, runtime: Runtime, response: Response) -> user.TokensView:
+    """Set a new password with the secret from a mail
+
+    A secret can be used once (422 `reset_secret_refused` otherwise). Every session of the account ends, and a new one
+    begins with the tokens of the response.
+    """
     response.headers["cache-control"] = "no-store"
-    path = "/password-resets/uses"
-    return await runtime.client(user.api).call("POST", path, json=body.model_dump(), into=TokensView)
+    return await runtime.call(user_api.reset_password, body=body)
 
 
-@router.post("/me/erasure", status_code=202)
-async def erase_account(body: EraseAccount, runtime: Runtime, _: Caller) -> ErasureView:
-    """Everything personal goes, everywhere. How far it is can be asked for by its id."""
-    return await runtime.client(user.api).call("POST", "/me/erasure", json=body.model_dump(), into=ErasureView)
+@router.post(
+    "/me/erasure",
+    status_code=202,
+    responses=response_header("Location", "The progress of the erasure.", 202)
+    | raises(*user_api.erase_account.problems),
+)
+async def erase_account(body: user.EraseAccount, runtime: Runtime, _: Caller, response: Response) -> user.ErasureView:
+    """Erase the caller's account
+
+    Every service deletes the personal data that it holds. This cannot be undone, and needs the password once more.
+    Keep the `id` of the response: it is the only way to follow the progress, since nobody can sign in to the account
+    any more. Accounts with another role than customer are refused (409 `has_other_roles`).
+    """
+    erasure = await runtime.call(user_api.erase_account, body=body)
+    response.headers["location"] = f"/api/v1/erasures/{erasure.id}"
+    return erasure
 
 
-@router.get("/erasures/{erasure_id}")
-async def erasure(erasure_id: UUID, runtime: Runtime) -> ErasureView:
-    """Without a sign-in, which is gone: whoever knows the id may ask."""
-    return await runtime.client(user.api).get(f"/erasures/{erasure_id}", into=ErasureView)
+@router.get("/erasures/{erasure_id}", responses=raises(*user_api.get_erasure.problems))
+async def get_erasure(erasure_id: UUID, runtime: Runtime) -> user.ErasureView:
+    """Get the progress of an erasure
 
-
-@router.get("/me/preferences")
-async def preferences(runtime: Runtime, _: Caller) -> PreferencesView:
-    return await runtime.client(notification.api).get("/me/preferences", into=PreferencesView)
-
-
-@router.put("/me/preferences")
-async def set_preferences(body: SetPreferences, runtime: Runtime, _: Caller) -> PreferencesView:
-    client = runtime.client(notification.api)
-    return await client.call("PUT", "/me/preferences", json=body.model_dump(), into=PreferencesView)
-
-
-@router.post("/unsubscriptions", status_code=204)
-async def unsubscribe(body: Unsubscribe, runtime: Runtime) -> None:
-    """With the token of a mail, from a page."""
-    await runtime.client(notification.api).call("POST", "/unsubscriptions", json=body.model_dump())
-
-
-@router.post("/unsubscriptions/{token}", status_code=204)
-async def unsubscribe_at_once(token: Annotated[str, Path(max_length=1000)], runtime: Runtime) -> None:
-    """For mail programs, which post a form to the address in the mail's header: RFC 8058."""
-    await runtime.client(notification.api).call("POST", "/unsubscriptions", json={"token": token})
+    No token is needed, because the account that could have one is gone; the id is known to its former owner only. The
+    erasure is complete when `waiting_for` is empty.
+    """
+    return await runtime.call(user_api.get_erasure, erasure_id=erasure_id)

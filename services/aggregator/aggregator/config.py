@@ -1,15 +1,12 @@
-"""What the aggregator can be told."""
+"""Settings of the aggregator."""
+
+from pydantic import Field
 
 from chassis.config import Settings
 
 
 class AggregatorSettings(Settings):
-    """`cache_seconds`: how old a page of the catalogue may be. Checkout compares prices in any case.
-
-    `stream_poll_seconds`: how late a stream may be while no news come; also how often it gives a sign of life.
-    """
-
-    valkey_url: str = "redis://127.0.0.1:6379/0"
-    cache_seconds: int = 10
-    stock_timeout_seconds: float = 0.5
-    stream_poll_seconds: float = 5
+    valkey_url: str = Field("redis://127.0.0.1:6379/0", description="Valkey, for the cache and for notifications.")
+    cache_seconds: int = Field(10, description="How old a page of the catalogue may be.")
+    stock_timeout_seconds: float = Field(0.5, description="After this time a product is shown without its stock.")
+    stream_poll_seconds: float = Field(5, description="How often a stream looks for updates that were not notified.")

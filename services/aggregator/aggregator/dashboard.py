@@ -1,4 +1,4 @@
-"""HTTP in: a day of the shop, for those who run it."""
+"""HTTP in: the totals and orders of one day, for the staff of the shop."""
 
 from collections import Counter
 from datetime import UTC, date, datetime
@@ -8,36 +8,34 @@ from uuid import UUID
 from fastapi import Query
 
 from aggregator import queries
-from chassis.pages import Cursor, Limit, page, position
-from chassis.web import Router, Staff, Work
+from chassis.web import Cursor, InvalidCursor, Limit, Router, Staff, Work, decode_cursor, page, raises
 from contracts.aggregator import DashboardTotals, DashboardView
 from contracts.order import CURRENCY, OrderStatus
 
-router = Router(prefix="/api/v1")
-SOLD = {OrderStatus.SHIPPED, OrderStatus.DELIVERED}
-OPEN = {OrderStatus.CONFIRMED, OrderStatus.WITHDRAWING, OrderStatus.SHIPPED}
+router = Router(prefix="/api/v1", tags=["Dashboard"])
+Day = Annotated[date | None, Query(ge=date(2000, 1, 1), le=date(2999, 12, 31), description="In UTC. Default: today.")]
+REVENUE_STATUSES = {OrderStatus.SHIPPED, OrderStatus.DELIVERED}
+OPEN_SHIPMENT_STATUSES = {OrderStatus.CONFIRMED, OrderStatus.WITHDRAWING, OrderStatus.SHIPPED}
 
 
-@router.get("/dashboard")
-async def dashboard(
-    work: Work,
-    _: Staff,
-    day: Annotated[date | None, Query(ge=date(2000, 1, 1), le=date(2999, 12, 31))] = None,
-    cursor: Cursor = None,
-    limit: Limit = 20,
+@router.get("/dashboard", responses=raises(InvalidCursor))
+async def get_dashboard(
+    work: Work, _: Staff, day: Day = None, cursor: Cursor = None, limit: Limit = 20
 ) -> DashboardView:
-    """The orders that were placed on a day in UTC (today), the newest first, and what all of them add up to.
+    """Get the totals and orders of a day
 
-    Totals are added up anew each time, from the orders of the day by index: they cannot differ from the entries, and
-    no consumer has to wait for a row of totals. A hundred thousand orders a day take some 90 ms.
+    For staff. The orders are those that were placed on the day, the newest first, in pages; the totals are of all of
+    them. Both are of one moment. `position` tells which of two responses is newer.
     """
+    # The totals are summed up for each request, by an index over the day: so they always agree with the entries, and
+    # consumers do not queue for a row of totals. 100,000 orders a day take about 90 ms.
     day = day or datetime.now(UTC).date()
     until = queries.day_of(day)[1]
-    totals, rows = await queries.orders_of_day(work, day, position(cursor, (until, UUID(int=0))), limit + 1)
+    totals, rows = await queries.orders_of_day(work, day, decode_cursor(cursor, (until, UUID(int=0))), limit + 1)
     entries = page(rows, limit, lambda entry: entry, lambda entry: (entry.placed_at, entry.order_id))
     return DashboardView(
         day=day,
-        position=sum(it.moves for it in totals),
+        position=sum(it.versions for it in totals),
         currency=CURRENCY,
         totals=_totals(totals),
         entries=entries.items,
@@ -50,6 +48,6 @@ def _totals(days: list[queries.DayTotals]) -> DashboardTotals:
     return DashboardTotals(
         orders=by_status.total(),
         by_status=by_status,
-        revenue_cents=sum(it.kept_cents for it in days if it.status in SOLD),
-        open_shipments=sum(by_status[status] for status in OPEN),
+        revenue_cents=sum(it.net_cents for it in days if it.status in REVENUE_STATUSES),
+        open_shipments=sum(by_status[status] for status in OPEN_SHIPMENT_STATUSES),
     )

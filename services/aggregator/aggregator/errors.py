@@ -1,15 +1,9 @@
-"""What can go wrong at the entrances of the aggregator itself."""
+"""The problem that only the aggregator finds."""
 
 from chassis.errors import Problem
 
 
-class ProductNotFound(Problem):
-    status, code, detail = 404, "product_not_found", "There is no such product."
-
-
 class RebuildNotFound(Problem):
-    status, code, detail = 404, "rebuild_not_found", "The read models have never been built anew."
+    """The read models have not been rebuilt yet, so there is no progress to show. The client starts a rebuild."""
 
-
-class OrderNotFound(Problem):
-    status, code, detail = 404, "order_not_found", "There is no such order."
+    status, code, detail = 404, "rebuild_not_found", "The read models have not been rebuilt yet."

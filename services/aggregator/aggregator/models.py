@@ -1,4 +1,4 @@
-"""Read models: copies of products and orders, each with the version that it shows, in one or two generations."""
+"""Tables: the read models of products and orders, in one or two generations, and the rebuilds that make a new one."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,34 +7,29 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 from contracts.order import OrderStatus
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
+class GenerationState(StrEnum):
+    """Whether queries read a generation of the read models."""
+
+    ACTIVE = "active"  # queries read it
+    BUILDING = "building"  # a rebuild fills it; it becomes active when it is complete
 
 
-class Use(StrEnum):
-    """What a generation of the read models is for."""
-
-    SERVES = "serves"  # it is shown
-    GROWS = "grows"  # it is being built, and will serve
-
-
-class Generation(Row, table=True):
-    """A complete set of the read models. Events go into each, queries read the one that serves."""
+class Generation(Table, table=True):
+    """A set of the read models. Events are written into every generation, queries read the active one."""
 
     __tablename__ = "generations"
     id: int = Field(primary_key=True, sa_type=BigInteger)
-    use: Use = Field(sa_type=String)
+    state: GenerationState = Field(sa_type=String)
 
 
-class Product(Row, table=True):
-    """A product, as its owner last announced it. One withdrawn stays, so that an older event does not bring it back."""
+class ProductReadModel(Table, table=True):
+    """A product, in the state of its newest event. A withdrawn one stays, so that an older event cannot restore it."""
 
     __tablename__ = "products"
     __table_args__ = (
@@ -54,8 +49,8 @@ class Product(Row, table=True):
     withdrawn: bool
 
 
-class Order(Row, table=True):
-    """An order, as its owner last announced it, with every move so far."""
+class OrderReadModel(Table, table=True):
+    """An order, in the state of its newest event, with all its steps so far."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -78,27 +73,27 @@ class Order(Row, table=True):
     steps: list[Any] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # contracts.aggregator.OrderStep
 
 
-class Stage(StrEnum):
-    """How far a rebuild is."""
+class RebuildStage(StrEnum):
+    """How far a rebuild has come."""
 
     PRODUCTS = "products"
     ORDERS = "orders"
-    OLD_PRODUCTS = "old_products"  # from here on the new generation serves, and the old one is removed
+    OLD_PRODUCTS = "old_products"  # from here on the new generation is active, and the old one is deleted
     OLD_ORDERS = "old_orders"
     DONE = "done"
 
 
-class Rebuild(Row, table=True):
-    """A generation on its way, and how far it has come. It goes on where it was, whatever happens to its process."""
+class Rebuild(Table, table=True):
+    """A rebuild of the read models, and its progress: another process continues it when the one that runs it dies."""
 
     __tablename__ = "rebuilds"
     __table_args__ = (Index("rebuilds_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),)
     generation: int = Field(primary_key=True, sa_type=BigInteger)
-    stage: Stage = Field(default=Stage.PRODUCTS, sa_type=String)
+    stage: RebuildStage = Field(default=RebuildStage.PRODUCTS, sa_type=String)
     cursor: str | None = None
     products: int = Field(default=0, sa_type=BigInteger)
     orders: int = Field(default=0, sa_type=BigInteger)
     removed: int = Field(default=0, sa_type=BigInteger)
     started_at: datetime = Field(sa_type=Timestamptz)
-    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)

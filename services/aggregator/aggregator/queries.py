@@ -7,104 +7,109 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import Integer, String, Uuid, func, literal_column, not_, tuple_
-from sqlalchemy import select as records
+from sqlalchemy import ColumnElement, Integer, String, Uuid, func, literal_column, not_, tuple_
+from sqlalchemy import select as select_columns
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import bindparam, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from aggregator.errors import ProductNotFound
-from aggregator.models import Generation, Order, Product, Rebuild, Use
-from chassis.tables import Timestamptz
-from chassis.work import UnitOfWork
+from aggregator.models import Generation, GenerationState, OrderReadModel, ProductReadModel, Rebuild
+from chassis.database import Timestamptz, UnitOfWork
 from contracts.aggregator import DashboardEntry
 from contracts.order import OrderStatus
 from contracts.product import CategoryView
+from contracts.product_api import ProductNotFound
 
-FIRST_PRODUCT = ("", UUID(int=0))  # before every product by name
-NEWEST_ORDER = (UUID(int=2**128 - 1),)  # before every order from the newest on
-_serving = select(Generation.id).where(Generation.use == Use.SERVES).scalar_subquery()
-_sold = (Product.generation == _serving, not_(col(Product.withdrawn)))
-_product = select(Product).where(Product.id == bindparam("id"), *_sold)
-_categories = select(Product.category, func.count()).where(*_sold).group_by(Product.category).order_by(Product.category)
-_order = select(Order).where(Order.order_id == bindparam("id"), Order.generation == _serving)
+FIRST_PRODUCT = ("", UUID(int=0))  # comes before every product, by name
+NEWEST_ORDER = (UUID(int=2**128 - 1),)  # comes before every order, from the newest on
+_count = bindparam("count", type_=Integer)
+_active = select(Generation.id).where(Generation.state == GenerationState.ACTIVE).scalar_subquery()
+
+_name, _category = col(ProductReadModel.name), col(ProductReadModel.category)
+_by_name = (_name, col(ProductReadModel.id))
+_SIMPLE: ColumnElement[str] = literal_column("'simple'")  # the text search configuration of the index
+_listed = (ProductReadModel.generation == _active, not_(col(ProductReadModel.withdrawn)))
+_product = select(ProductReadModel).where(ProductReadModel.id == bindparam("id"), *_listed)
+_categories = select(_category, func.count()).where(*_listed).group_by(_category).order_by(_category)
+
+_order_id, _placed_at, _status = (col(getattr(OrderReadModel, name)) for name in ("order_id", "placed_at", "status"))
+_order = select(OrderReadModel).where(_order_id == bindparam("id"), OrderReadModel.generation == _active)
 _orders = (
-    select(Order)
-    .where(Order.customer_id == bindparam("customer_id"), Order.generation == _serving)
-    .where(col(Order.order_id) < bindparam("before", type_=Uuid))
-    .order_by(col(Order.order_id).desc())
-    .limit(bindparam("count", type_=Integer))
+    select(OrderReadModel)
+    .where(OrderReadModel.customer_id == bindparam("customer_id"), OrderReadModel.generation == _active)
+    .where(_order_id < bindparam("before", type_=Uuid))
+    .order_by(_order_id.desc())
+    .limit(_count)
 )
 
-# A day in one statement, since only that sees one moment: what each status adds up to, and a page of its orders.
+# One statement for a day, because one statement sees one moment: the totals of each status, and a page of orders.
 _since, _until = bindparam("since", type_=Timestamptz), bindparam("until", type_=Timestamptz)
-_of_day = (col(Order.placed_at) >= _since, col(Order.placed_at) < _until, col(Order.generation) == _serving)
-_place = tuple_(col(Order.placed_at), col(Order.order_id))
+_of_day = (_placed_at >= _since, _placed_at < _until, col(OrderReadModel.generation) == _active)
 _folded = (
-    records(
-        col(Order.status),
+    select_columns(
+        _status,
         func.count().label("orders"),
-        func.sum(Order.version).label("moves"),
-        func.sum(Order.total_cents - Order.refunded_cents).label("kept_cents"),
+        func.sum(OrderReadModel.version).label("versions"),
+        func.sum(OrderReadModel.total_cents - OrderReadModel.refunded_cents).label("net_cents"),
     )
     .where(*_of_day)
-    .group_by(col(Order.status))
+    .group_by(_status)
     .subquery("folded")
 )
+_before = tuple_(bindparam("moment", type_=Timestamptz), bindparam("id", type_=Uuid))
 _entries = (
-    records(*(col(getattr(Order, name)) for name in DashboardEntry.model_fields))
-    .where(*_of_day, _place < tuple_(bindparam("moment", type_=Timestamptz), bindparam("id", type_=Uuid)))
-    .order_by(col(Order.placed_at).desc(), col(Order.order_id).desc())
-    .limit(bindparam("count", type_=Integer))
+    select_columns(*(col(getattr(OrderReadModel, name)) for name in DashboardEntry.model_fields))
+    .where(*_of_day, tuple_(_placed_at, _order_id) < _before)
+    .order_by(_placed_at.desc(), _order_id.desc())
+    .limit(_count)
     .subquery("entries")
 )
 _newest = aggregate_order_by(_entries.table_valued(), _entries.c.placed_at.desc(), _entries.c.order_id.desc())
-_day = records(
-    records(func.jsonb_agg(_folded.table_valued())).scalar_subquery(),
-    records(func.jsonb_agg(_newest)).scalar_subquery(),
+_day = select_columns(
+    select_columns(func.jsonb_agg(_folded.table_valued())).scalar_subquery(),
+    select_columns(func.jsonb_agg(_newest)).scalar_subquery(),
 )
 _newest_rebuild = select(Rebuild).order_by(col(Rebuild.generation).desc()).limit(1)
 
 
 class DayTotals(NamedTuple):
-    """What the orders of a day in one status add up to."""
+    """The sums over the orders of a day that are in one status."""
 
     status: OrderStatus
     orders: int
-    moves: int
-    kept_cents: int
+    versions: int
+    net_cents: int
 
 
 _totals, _page = TypeAdapter(list[DayTotals]), TypeAdapter(list[DashboardEntry])
 
 
 @cache
-def _catalogue(words: bool, category: bool) -> SelectOfScalar[Product]:
-    """A statement for each combination of filters, so that each finds its index."""
-    place = tuple_(bindparam("name", type_=String), bindparam("id", type_=Uuid))
-    statement = select(Product).where(tuple_(col(Product.name), col(Product.id)) > place, *_sold)
+def _products_by_name(words: bool, category: bool) -> SelectOfScalar[ProductReadModel]:
+    """One statement for each combination of filters, so that each is planned with its index."""
+    after = tuple_(bindparam("name", type_=String), bindparam("id", type_=Uuid))
+    statement = select(ProductReadModel).where(tuple_(*_by_name) > after, *_listed)
     if words:
-        text = col(Product.name) + literal_column("' '") + col(Product.description)
-        vector = func.to_tsvector(literal_column("'simple'"), text)
-        query = func.to_tsquery(literal_column("'simple'"), bindparam("words", type_=String))
-        found = select(Product.id).where(vector.bool_op("@@")(query)).cte("found").prefix_with("MATERIALIZED")
-        statement = statement.where(col(Product.id).in_(select(found.c.id)))
+        vector = func.to_tsvector(_SIMPLE, _name + literal_column("' '") + col(ProductReadModel.description))
+        query = func.to_tsquery(_SIMPLE, bindparam("words", type_=String))
+        found = select(ProductReadModel.id).where(vector.bool_op("@@")(query)).cte("found").prefix_with("MATERIALIZED")
+        statement = statement.where(col(ProductReadModel.id).in_(select(found.c.id)))
     if category:
-        statement = statement.where(Product.category == bindparam("category"))
-    return statement.order_by(col(Product.name), col(Product.id)).limit(bindparam("count", type_=Integer))
+        statement = statement.where(_category == bindparam("category"))
+    return statement.order_by(*_by_name).limit(_count)
 
 
-async def catalogue(
-    work: UnitOfWork, q: str | None, category: str | None, after: tuple[str, UUID], count: int
-) -> list[Product]:
-    """By name. `q` are beginnings of words, all of which are in the name or the description."""
-    words = " & ".join(f"{word}:*" for word in re.findall(r"\w+", q)) if q is not None else None
-    statement = _catalogue(words is not None, category is not None)
+async def products_by_name(
+    work: UnitOfWork, q: str, category: str, after: tuple[str, UUID], count: int
+) -> list[ProductReadModel]:
+    """Products by name. `q` has beginnings of words, which all have to occur; without a word nothing is filtered."""
+    words = " & ".join(f"{word}:*" for word in re.findall(r"\w+", q))
+    statement = _products_by_name(bool(words), bool(category))
     name, id = after
     return await work.fetch(statement, words=words, category=category, name=name, id=id, count=count)
 
 
-async def product_by_id(work: UnitOfWork, id: UUID) -> Product:
+async def product_by_id(work: UnitOfWork, id: UUID) -> ProductReadModel:
     product = await work.one(_product, id=id)
     if product is None:
         raise ProductNotFound()
@@ -115,20 +120,20 @@ async def categories(work: UnitOfWork) -> list[CategoryView]:
     return [CategoryView(name=name, products=count) for name, count in await work.fetch(_categories)]
 
 
-async def order_seen(work: UnitOfWork, id: UUID) -> Order | None:
-    """None is an answer here: the order may have been placed a moment ago."""
-    found: Order | None = await work.one(_order, id=id)
+async def order_or_none(work: UnitOfWork, id: UUID) -> OrderReadModel | None:
+    """None is no error: the order may have been placed a moment ago."""
+    found: OrderReadModel | None = await work.one(_order, id=id)
     return found
 
 
-async def orders_of_customer(work: UnitOfWork, customer_id: UUID, before: UUID, count: int) -> list[Order]:
+async def orders_of_customer(work: UnitOfWork, customer_id: UUID, before: UUID, count: int) -> list[OrderReadModel]:
     return await work.fetch(_orders, customer_id=customer_id, before=before, count=count)
 
 
 async def orders_of_day(
     work: UnitOfWork, day: date, before: tuple[datetime, UUID], count: int
 ) -> tuple[list[DayTotals], list[DashboardEntry]]:
-    """Totals of all orders that were placed on a day, and the newest of them, as they were at one moment."""
+    """Totals of all orders that were placed on a day, and a page of those orders, both at one moment."""
     moment, id = before
     since, until = day_of(day)
     totals, entries = await work.one(_day, since=since, until=until, moment=moment, id=id, count=count)
@@ -136,13 +141,13 @@ async def orders_of_day(
 
 
 def day_of(day: date) -> tuple[datetime, datetime]:
-    """Its first moment and the first after it, in UTC."""
+    """The first moment of the day and the first moment after it, in UTC."""
     since = datetime.combine(day, time(), UTC)
     return since, since + timedelta(days=1)
 
 
-def remove_old(table: str, key: str) -> str:
-    """Removes rows of generations that are not there any more: those after $1 (from the first on: null), at most $2."""
+def delete_old_rows(table: str, key: str) -> str:
+    """SQL that deletes rows of generations that no longer exist: from the key $1 on (null: the first), at most $2."""
     return f"""
         WITH old AS (
             SELECT {key}, generation FROM {table}

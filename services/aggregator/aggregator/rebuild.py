@@ -1,141 +1,145 @@
-"""The read models built anew: a second generation grows from the owners' exports and from all events, then it serves.
+"""Rebuilding the read models: a second generation is filled from the owners' exports and from events, then activated.
 
-Events go into both meanwhile, and of an export and an event the higher version stays. An export is read after its
-generation is there, so it knows what was announced before; what is announced later finds the generation.
+Meanwhile events are written into both generations; of an export and an event the higher version stays. Nothing is
+missed: exports are read after the generation exists, so they contain what was published before, and later events are
+written into the generation.
 """
 
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from fastapi import Response
+
 from aggregator import queries
 from aggregator.errors import RebuildNotFound
-from aggregator.handlers import FIRST_GENERATION, keep_order, keep_product
-from aggregator.models import Generation, Order, Product, Rebuild, Stage, Use
-from aggregator.orders import step_of
-from chassis.due import Due
-from chassis.pages import Page
+from aggregator.handlers import add_first_generation, upsert_order, upsert_product
+from aggregator.models import Generation, GenerationState, OrderReadModel, ProductReadModel, Rebuild, RebuildStage
+from aggregator.orders import step_from_owner
+from chassis.calls import Operation
+from chassis.database import UnitOfWork
+from chassis.jobs import Deadlines
 from chassis.service import Runtime
-from chassis.web import Operator, Router, Work
-from chassis.work import UnitOfWork
-from contracts import order, product
+from chassis.web import Operator, Page, Router, Work, raises, response_header
+from contracts import order, order_api, product, product_api
 from contracts.aggregator import RebuildView
-from contracts.order import ExportedOrder
-from contracts.product import ProductView
 
-router, due = Router(), Due()
-LEASE_SECONDS = 30  # how long after a crash another process goes on
-TURN_SECONDS = 10  # how long one works before it renews the lease
-PAGE, SWEPT = 100, 2_000
-EXPORTS: dict[Stage, tuple[Any, str, Any]] = {
-    Stage.PRODUCTS: (product.api, "/exports/products", Page[ProductView]),
-    Stage.ORDERS: (order.api, "/exports/orders", Page[ExportedOrder]),
-}
+router, deadlines = Router(tags=["Rebuilds"]), Deadlines()
+LEASE_SECONDS = 30  # how long after a crash another process continues
+TURN_SECONDS = 10  # how long a process copies before it renews the lease
+PAGE_SIZE, DELETE_BATCH_SIZE = 100, 2_000
 
 
-@router.post("/rebuilds", status_code=202)
-async def start_rebuild(work: Work, _: Operator) -> RebuildView:
-    """Begin, unless one is under way."""
-    await work.execute("LOCK TABLE rebuilds IN SHARE ROW EXCLUSIVE MODE")  # two may ask at once
+@router.post("/rebuilds", status_code=202, responses=response_header("Location", "The progress of the rebuild.", 202))
+async def start_rebuild(work: Work, _: Operator, response: Response) -> RebuildView:
+    """Start a rebuild of the read models
+
+    For operators. While a rebuild is running, no second one starts: the response is the running one.
+    """
+    response.headers["location"] = "rebuilds/current"  # relative: the gateway puts a prefix before the path
+    await work.execute("LOCK TABLE rebuilds IN SHARE ROW EXCLUSIVE MODE")  # two requests may arrive at once
     newest = await queries.newest_rebuild(work)
-    if newest is not None and newest.stage != Stage.DONE:
+    if newest is not None and newest.stage != RebuildStage.DONE:
         return _view(newest)
-    known = await work.lock(Generation, use=list(Use))
-    if not known:
-        known = [work.add(Generation.new(id=FIRST_GENERATION, use=Use.SERVES))]
-    growing = work.add(Generation.new(id=max(it.id for it in known) + 1, use=Use.GROWS))
-    return _view(work.add(Rebuild.new(generation=growing.id, started_at=work.now, due_at=work.now)))
+    known = await work.lock(Generation, state=list(GenerationState)) or [add_first_generation(work)]
+    building = work.add(Generation.new(id=max(it.id for it in known) + 1, state=GenerationState.BUILDING))
+    return _view(work.add(Rebuild.new(generation=building.id, started_at=work.now, due_at=work.now)))
 
 
-@router.get("/rebuilds/current")
-async def current_rebuild(work: Work, _: Operator) -> RebuildView:
-    """The one under way, or the last."""
+@router.get("/rebuilds/current", responses=raises(RebuildNotFound))
+async def get_current_rebuild(work: Work, _: Operator) -> RebuildView:
+    """Get the progress of the rebuild
+
+    Of the running one, or of the last one. For operators.
+    """
     newest = await queries.newest_rebuild(work)
     if newest is None:
         raise RebuildNotFound()
     return _view(newest)
 
 
-async def advance(rebuild: Rebuild, runtime: Runtime) -> None:
-    """Some pages, each with its place in one transaction, so that nothing is done twice or left out after a crash."""
-    until = time.monotonic() + TURN_SECONDS
-    while rebuild.stage != Stage.DONE and time.monotonic() < until and not runtime.stop.is_set():
-        page = await _exported(rebuild, runtime)
+async def continue_rebuild(rebuild: Rebuild, runtime: Runtime) -> None:
+    """Work on the rebuild for a while: copy pages of the exports, then delete old rows.
+
+    Each page is written together with the progress, in one transaction, so that a crash neither repeats nor loses one.
+    """
+    stop_at = time.monotonic() + TURN_SECONDS
+    while rebuild.stage != RebuildStage.DONE and time.monotonic() < stop_at and not runtime.stop.is_set():
+        page = await _fetch_page(rebuild, runtime) if rebuild.stage in EXPORTS else None
         async with runtime.database.work() as work:
             (row,) = await work.lock(Rebuild, generation=[rebuild.generation])
             if (row.stage, row.cursor) != (rebuild.stage, rebuild.cursor):
-                return  # it was taken for dead, and another has gone on
-            await STEPS[row.stage](row, page, work)
+                return  # the lease of this process has ended, and another one has continued
+            if row.stage in EXPORTS:
+                await EXPORTS[row.stage][-1](row, page, work)
+            else:
+                await _delete_old(row, work)
         rebuild = row
 
 
-@due(Rebuild.due_at, call=advance, lease_seconds=LEASE_SECONDS)
-def go_on(rebuild: Rebuild, _: None, work: UnitOfWork) -> None:
-    rebuild.due_at = None if rebuild.stage == Stage.DONE else work.now
+@deadlines(Rebuild.due_at, call=continue_rebuild, lease_seconds=LEASE_SECONDS)
+def schedule_next_turn(rebuild: Rebuild, _: None, work: UnitOfWork) -> None:
+    rebuild.due_at = None if rebuild.stage == RebuildStage.DONE else work.now
 
 
-async def _exported(rebuild: Rebuild, runtime: Runtime) -> Any:
-    if rebuild.stage not in EXPORTS:
-        return None
-    api, path, into = EXPORTS[rebuild.stage]
-    place = {"cursor": rebuild.cursor} if rebuild.cursor else {}
-    return await runtime.client(api, as_service=True).get(path, params={**place, "limit": PAGE}, into=into)
+async def _fetch_page(rebuild: Rebuild, runtime: Runtime) -> Any:
+    export, _ = EXPORTS[rebuild.stage]
+    position = {"cursor": rebuild.cursor} if rebuild.cursor else {}
+    return await runtime.call(export, as_service=True, query={**position, "limit": PAGE_SIZE})
 
 
-async def _keep_products(rebuild: Rebuild, page: Page[ProductView], work: UnitOfWork) -> None:
-    await work.lock(Product, id=[it.id for it in page.items])
+async def _copy_products(rebuild: Rebuild, page: Page[product.ProductView], work: UnitOfWork) -> None:
+    await work.lock(ProductReadModel, id=[it.id for it in page.items])
     for it in page.items:
-        keep_product(rebuild.generation, it.id, it.model_dump(exclude={"id"}) | {"withdrawn": False}, work)
+        upsert_product(rebuild.generation, it.id, it.model_dump(exclude={"id"}) | {"withdrawn": False}, work)
     rebuild.products += len(page.items)
-    rebuild.cursor = page.next_cursor
-    if rebuild.cursor is None:
-        rebuild.stage = Stage.ORDERS
+    _proceed(rebuild, page.next_cursor, RebuildStage.ORDERS)
 
 
-async def _keep_orders(rebuild: Rebuild, page: Page[ExportedOrder], work: UnitOfWork) -> None:
-    await work.lock(Order, order_id=[it.order.order_id for it in page.items])
+async def _copy_orders(rebuild: Rebuild, page: Page[order.ExportedOrder], work: UnitOfWork) -> None:
+    await work.lock(OrderReadModel, order_id=[it.order.order_id for it in page.items])
     for it in page.items:
-        keep_order(rebuild.generation, it.order, map(step_of, it.steps), work)
+        upsert_order(rebuild.generation, it.order, map(step_from_owner, it.steps), work)
     rebuild.orders += len(page.items)
-    rebuild.cursor = page.next_cursor
-    if rebuild.cursor is None:
-        await _switch(rebuild, work)
+    _proceed(rebuild, page.next_cursor, RebuildStage.OLD_PRODUCTS)
+    if rebuild.stage == RebuildStage.OLD_PRODUCTS:
+        await _activate_generation(rebuild, work)
 
 
-async def _switch(rebuild: Rebuild, work: UnitOfWork) -> None:
-    """With the commit everybody sees the new generation, and all of it."""
-    for it in await work.lock(Generation, use=list(Use)):
+async def _activate_generation(rebuild: Rebuild, work: UnitOfWork) -> None:
+    """From the commit on, every query reads the new generation, and the old one no longer exists."""
+    for it in await work.lock(Generation, state=list(GenerationState)):
         if it.id == rebuild.generation:
-            it.use = Use.SERVES
+            it.state = GenerationState.ACTIVE
         else:
             work.remove(it)
-    rebuild.stage = Stage.OLD_PRODUCTS
 
 
-async def _sweep_products(rebuild: Rebuild, _: None, work: UnitOfWork) -> None:
-    await _sweep("products", "id", rebuild, work, following=Stage.OLD_ORDERS)
-
-
-async def _sweep_orders(rebuild: Rebuild, _: None, work: UnitOfWork) -> None:
-    await _sweep("orders", "order_id", rebuild, work, following=Stage.DONE)
-    if rebuild.stage == Stage.DONE:
-        rebuild.done_at = work.now
-
-
-async def _sweep(table: str, key: str, rebuild: Rebuild, work: UnitOfWork, *, following: Stage) -> None:
-    """Rows of all generations that are gone, also those that a batch has left behind which began before a switch."""
-    removed = await work.execute(queries.remove_old(table, key), rebuild.cursor, SWEPT)
+async def _delete_old(rebuild: Rebuild, work: UnitOfWork) -> None:
+    """Delete rows of generations that no longer exist, also what a batch wrote that began before the activation."""
+    table, key, following = OLD_ROWS[rebuild.stage]
+    removed = await work.execute(queries.delete_old_rows(table, key), rebuild.cursor, DELETE_BATCH_SIZE)
     rebuild.removed += len(removed)
-    rebuild.cursor = str(max(row[key] for row in removed)) if removed else None
-    if not removed:
+    _proceed(rebuild, str(max(row[key] for row in removed)) if removed else None, following)
+    if rebuild.stage == RebuildStage.DONE:
+        rebuild.completed_at = work.now
+
+
+def _proceed(rebuild: Rebuild, cursor: str | None, following: RebuildStage) -> None:
+    """Go on behind the cursor or, where there is none, with the following stage."""
+    rebuild.cursor = cursor
+    if cursor is None:
         rebuild.stage = following
 
 
-STEPS: dict[Stage, Callable[[Rebuild, Any, UnitOfWork], Awaitable[None]]] = {
-    Stage.PRODUCTS: _keep_products,
-    Stage.ORDERS: _keep_orders,
-    Stage.OLD_PRODUCTS: _sweep_products,
-    Stage.OLD_ORDERS: _sweep_orders,
+OLD_ROWS = {
+    RebuildStage.OLD_PRODUCTS: ("products", "id", RebuildStage.OLD_ORDERS),
+    RebuildStage.OLD_ORDERS: ("orders", "order_id", RebuildStage.DONE),
+}
+# What a stage reads from an owner, and what it does with a page of that.
+EXPORTS: dict[RebuildStage, tuple[Operation[Any], Callable[..., Awaitable[None]]]] = {
+    RebuildStage.PRODUCTS: (product_api.export_products, _copy_products),
+    RebuildStage.ORDERS: (order_api.export_orders, _copy_orders),
 }
 
 

@@ -1,30 +1,22 @@
-"""The aggregator between services below, which are small HTTP servers that do as they are told."""
+"""The aggregator between fake services below it."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import httpx
 import pytest
-import uvicorn
-from joserfc.jwk import KeySet
 
 from aggregator.main import service
-from chassis.instance import Server
-from chassis.tables import new_id
-from chassis.testing import ISSUER_KEY, Launch, Launched, free_port
-from contracts.order import (
-    OrderEvent,
-    OrderLine,
-    OrderStatus,
-)
+from chassis.database import new_id
+from chassis.testing import Launch, Launched, token
+from contracts.order import OrderEvent, OrderLine, OrderStatus
 from contracts.product import ProductChanged
+from ledger.fakes import KEYS_PATH, PUBLISHED_KEYS, FakeService, serving
 from local.valkey import Valkey
 
 API = "/api/v1"
@@ -32,77 +24,21 @@ ADA = new_id()
 
 
 @dataclass
-class Seen:
-    """A request as a service below received it."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: Any
-    query: dict[str, str] = field(default_factory=dict)
-
-
-Answer = tuple[int, Any]
-Told = Answer | Callable[[Seen], Awaitable[Answer]]
-
-
-@dataclass
-class Peer:
-    """A service below, on a real port: remembers what it got and answers what it was told to."""
-
-    answers: dict[tuple[str, str], Told] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
-    delay_seconds: float = 0
-    port: int = field(default_factory=free_port)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while (message := await receive()).get("more_body"):
-            body += message["body"]
-        body += message.get("body", b"")
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        query = dict(parse_qsl(scope["query_string"].decode()))
-        seen = Seen(scope["method"], scope["path"], headers, json.loads(body) if body else None, query)
-        if seen.path != "/.well-known/jwks.json":
-            self.seen.append(seen)
-        await asyncio.sleep(self.delay_seconds)
-        told: Told = self.answers.get((seen.method, seen.path), (404, problem(404, "not_found")))
-        status, answer = told if isinstance(told, tuple) else await told(seen)
-        await send(
-            {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]}
-        )
-        await send({"type": "http.response.body", "body": b"" if answer is None else json.dumps(answer).encode()})
-
-
-@asynccontextmanager
-async def serving(*peers: Peer) -> AsyncIterator[None]:
-    servers = [Server(uvicorn.Config(peer, port=peer.port, log_config=None, lifespan="off")) for peer in peers]
-    async with asyncio.TaskGroup() as group:
-        for server in servers:
-            group.create_task(server.serve())
-        while not all(server.started for server in servers):  # noqa: ASYNC110  # uvicorn offers no event
-            await asyncio.sleep(0.01)
-        yield
-        for server in servers:
-            server.should_exit = server.force_exit = True
-
-
-def problem(status: int, code: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": "No", "status": status, "code": code, "detail": "No."}
-
-
-@dataclass
-class Shop:
-    """The aggregator between its peers."""
+class Harness:
+    """The running aggregator and the fake services that it calls."""
 
     aggregator: Launched
-    user: Peer
-    product: Peer
-    order: Peer
-    notification: Peer
+    user: FakeService
+    product: FakeService
+    order: FakeService
+    notification: FakeService
 
     def as_ada(self) -> httpx.AsyncClient:
         return self.aggregator.as_customer(ADA)
+
+    def with_role(self, role: str) -> httpx.AsyncClient:
+        """Another account that has this role alone; with `service` another service."""
+        return self.aggregator.as_service() if role == "service" else self.aggregator.client(token(new_id(), role))
 
     async def get(self, path: str, status: int = 200, **params: Any) -> Any:
         async with self.as_ada() as client:
@@ -118,30 +54,33 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-async def shop(launch: Launch, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
-    await emptied(valkey)
-    async with running(launch, monkeypatch, valkey.url) as shop:
-        yield shop
+async def harness(launch: Launch, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Harness]:
+    async with running_harness(launch, monkeypatch, valkey) as harness:
+        yield harness
 
 
 @asynccontextmanager
-async def running(
-    launch: Launch, monkeypatch: pytest.MonkeyPatch, valkey_url: str, **settings: Any
-) -> AsyncIterator[Shop]:
-    peers = {name: Peer() for name in ("user", "product", "order", "notification")}
-    peers["user"].answers["GET", "/.well-known/jwks.json"] = (200, KeySet([ISSUER_KEY]).as_dict(private=False))
-    async with serving(*peers.values()):
-        for name, peer in peers.items():
-            monkeypatch.setenv(f"{name.upper()}_URL", f"http://127.0.0.1:{peer.port}")
-        aggregator = await launch(service, VALKEY_URL=valkey_url, CACHE_SECONDS=1, **settings)
-        yield Shop(aggregator, **peers)
+async def running_harness(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, valkey: Valkey, **settings: Any
+) -> AsyncIterator[Harness]:
+    """With an empty cache, in which a value stays for longer than a test."""
+    await commanded(valkey, "FLUSHALL")
+    services = {name: FakeService() for name in ("user", "product", "order", "notification")}
+    services["user"].answers["GET", KEYS_PATH] = PUBLISHED_KEYS
+    async with serving(*services.values()):
+        for name, it in services.items():
+            monkeypatch.setenv(f"{name.upper()}_URL", it.url)
+        aggregator = await launch(service, VALKEY_URL=valkey.url, CACHE_SECONDS=600, **settings)
+        yield Harness(aggregator, **services)
 
 
-async def emptied(valkey: Valkey) -> None:
+async def commanded(valkey: Valkey, command: str) -> bytes:
+    """The first line of Valkey's reply to a command."""
     reader, writer = await asyncio.open_connection("127.0.0.1", valkey.port)
-    writer.write(b"FLUSHALL\r\n")
-    await reader.readline()
+    writer.write(command.encode() + b"\r\n")
+    reply = await reader.readline()
     writer.close()
+    return reply
 
 
 def changed(id: UUID | None = None, version: int = 1, **given: Any) -> ProductChanged:
@@ -175,11 +114,11 @@ def step_of(event: OrderEvent) -> dict[str, Any]:
 
 
 def owned_step(event: OrderEvent) -> dict[str, Any]:
-    """As the owner of orders tells a step."""
+    """The step in the form of the order service."""
     step = step_of(event)
     return {**step, "at": step.pop("changed_at"), "cause": "checkout"}
 
 
 def life(id: UUID, *kinds: type[OrderEvent], **given: Any) -> list[OrderEvent]:
-    """The events of an order that went this way."""
+    """The events of an order that took these steps."""
     return [order_state(kind, version, id, **given) for version, kind in enumerate(kinds, 1)]

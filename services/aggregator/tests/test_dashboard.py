@@ -1,4 +1,4 @@
-"""The merchant's day: its totals are the fold of its entries, in every answer, whatever order events come in."""
+"""The dashboard: in every response the totals are those of the entries, in whatever order the events arrived."""
 
 import asyncio
 from datetime import date, datetime, timedelta
@@ -9,25 +9,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.tables import new_id
+from chassis.database import new_id
 from contracts.order import ANNOUNCED, OrderEvent, OrderPlaced, OrderStatus
 
-from .conftest import API, PLACED_AT, Shop, order_state
+from .conftest import API, PLACED_AT, Harness, order_state
 
 DAY = PLACED_AT.date()
 days = count()
 
 
-async def read(shop: Shop, day: date | None = DAY, status: int = 200, **params: Any) -> Any:
-    async with shop.aggregator.as_staff() as client:
+async def read(harness: Harness, day: date | None = DAY, status: int = 200, **params: Any) -> Any:
+    async with harness.with_role("staff") as client:
         given = params if day is None else {"day": day.isoformat(), **params}
         answer = await client.get(f"{API}/dashboard", params=given)
     assert answer.status_code == status, answer.text
     return answer.json()
 
 
-def folded(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """The totals, by the definition in the contract."""
+def totals_of(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The totals by their definition in the contract."""
     by_status: dict[str, int] = {}
     for entry in entries:
         by_status[entry["status"]] = by_status.get(entry["status"], 0) + 1
@@ -42,14 +42,14 @@ def folded(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 def is_consistent(answer: Any) -> bool:
     assert answer["next_cursor"] is None
-    assert answer["totals"] == folded(answer["entries"])
+    assert answer["totals"] == totals_of(answer["entries"])
     assert answer["position"] == sum(entry["version"] for entry in answer["entries"])
     return True
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[list[OrderEvent]]:
-    """Batches of events of some orders of one day, each event at least once, in any order."""
+    """Batches of events of some orders of one day; every event is there at least once, in any order."""
     day = PLACED_AT + timedelta(days=next(days))
     events = []
     for _ in range(draw(st.integers(1, 4))):
@@ -66,15 +66,17 @@ def histories(draw: st.DrawFn) -> list[list[OrderEvent]]:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
-async def test_totals_equal_entries_and_entries_the_newest_events(shop: Shop, history: list[list[OrderEvent]]) -> None:
+async def test_totals_follow_entries_and_entries_follow_the_newest_events(
+    harness: Harness, history: list[list[OrderEvent]]
+) -> None:
     day, position = history[0][0].placed_at.date(), 0
     newest: dict[str, OrderEvent] = {}
     for batch in history:
-        await shop.aggregator.send(*batch)
+        await harness.aggregator.send(*batch)
         for event in batch:
             known = newest.get(str(event.order_id))
             newest[str(event.order_id)] = event if known is None or event.version > known.version else known
-        answer = await read(shop, day, limit=100)
+        answer = await read(harness, day, limit=100)
         assert is_consistent(answer)
         assert answer["position"] >= position
         position = answer["position"]
@@ -82,57 +84,59 @@ async def test_totals_equal_entries_and_entries_the_newest_events(shop: Shop, hi
         assert shown == {id: (event.version, event.status) for id, event in newest.items()}
 
 
-async def test_every_answer_is_of_one_moment_while_orders_change(shop: Shop) -> None:
+async def test_every_response_is_of_one_moment_while_orders_change(harness: Harness) -> None:
     ids = [new_id() for _ in range(40)]
-    moves = [OrderStatus.PLACED, OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED]
+    statuses = [OrderStatus.PLACED, OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED]
 
     async def sell() -> None:
-        for version, status in enumerate(moves, 1):
+        for version, status in enumerate(statuses, 1):
             for at in range(0, len(ids), 5):
-                await shop.aggregator.send(
+                await harness.aggregator.send(
                     *[order_state(ANNOUNCED[status], version, id, refunded_cents=version) for id in ids[at : at + 5]]
                 )
 
     selling = asyncio.create_task(sell())
     positions = []
     while not selling.done():
-        answer = await read(shop, limit=100)
+        answer = await read(harness, limit=100)
         assert is_consistent(answer)
         positions.append(answer["position"])
     assert positions == sorted(positions)
     assert len(set(positions)) > 5
-    assert (await read(shop))["position"] == 160
+    assert (await read(harness))["position"] == 160
 
 
-async def test_pages_show_each_order_of_the_day_once_from_the_newest(shop: Shop) -> None:
+async def test_pages_show_each_order_of_the_day_once_the_newest_first(harness: Harness) -> None:
     start = PLACED_AT
     moments = [start, *(start + timedelta(seconds=second // 3) for second in range(20)), start + timedelta(hours=23)]
     others = [start - timedelta(microseconds=1), start + timedelta(days=1)]
     events = [order_state(OrderPlaced, 1, new_id(), placed_at=moment) for moment in [*moments, *others]]
-    await shop.aggregator.send(*events)
-    page = await read(shop, limit=5)
+    await harness.aggregator.send(*events)
+    page = await read(harness, limit=5)
     found = page["entries"]
     while page["next_cursor"] is not None:
-        page = await read(shop, limit=5, cursor=page["next_cursor"])
+        page = await read(harness, limit=5, cursor=page["next_cursor"])
         assert page["totals"]["orders"] == len(moments)
         found += page["entries"]
     of_day = sorted(events[: len(moments)], key=lambda event: (event.placed_at, event.order_id), reverse=True)
     assert [entry["order_id"] for entry in found] == [str(event.order_id) for event in of_day]
 
 
-async def test_today_is_shown_unless_another_day_is_asked_for(shop: Shop) -> None:
-    empty = await read(shop, None)
+async def test_today_is_shown_unless_another_day_is_asked_for(harness: Harness) -> None:
+    empty = await read(harness, None)
     assert empty["day"] == datetime.now(PLACED_AT.tzinfo).date().isoformat()
     assert empty["totals"] == {"orders": 0, "by_status": {}, "revenue_cents": 0, "open_shipments": 0}
     assert (empty["position"], empty["entries"], empty["next_cursor"]) == (0, [], None)
 
 
 @pytest.mark.parametrize(("name", "value"), [("day", "2026-02-30"), ("day", "9999-12-31"), ("cursor", "WyJ4IiwieCJd")])
-async def test_bad_input_names_its_field(shop: Shop, name: str, value: str) -> None:
-    async with shop.aggregator.as_staff() as client:
+async def test_bad_input_names_its_field(harness: Harness, name: str, value: str) -> None:
+    async with harness.with_role("staff") as client:
         answer = await client.get(f"{API}/dashboard", params={name: value})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name)
 
 
-async def test_customers_do_not_see_it(shop: Shop) -> None:
-    assert (await shop.get("/dashboard", 403))["code"] == "forbidden"
+@pytest.mark.parametrize(("role", "status"), [("customer", 403), ("operator", 403), ("staff", 200), ("service", 200)])
+async def test_only_staff_sees_the_dashboard(harness: Harness, role: str, status: int) -> None:
+    async with harness.with_role(role) as client:
+        assert (await client.get(f"{API}/dashboard")).status_code == status

@@ -1,4 +1,4 @@
-"""What is passed on in the caller's name, what is refused before, and how the API describes itself."""
+"""Requests that are passed on with the caller's token, requests that are refused, and the OpenAPI document."""
 
 import json
 from typing import Any
@@ -7,13 +7,12 @@ from uuid import UUID
 import pytest
 from joserfc.jwk import OKPKey
 
-from chassis.tables import new_id
+from chassis.database import new_id
 from chassis.testing import token
-from contracts.order import (
-    OrderPlaced,
-)
+from contracts.order import OrderPlaced
+from ledger.fakes import FakeService, problem
 
-from .conftest import ADA, API, Peer, Shop, changed, order_state, problem, view_of
+from .conftest import ADA, API, Harness, changed, order_state, view_of
 
 ID = str(new_id())
 ACCOUNT = {"id": ID, "email": "ada@example.org", "name": "Ada", "roles": ["customer"]}
@@ -34,7 +33,13 @@ QUOTE = {
 }
 PASSWORD = {"password": "correct horse", "new_password": "battery staple"}
 RESET = {"secret": "from the mail", "new_password": "battery staple"}
-ERASURE = {"id": ID, "asked_at": "2026-01-01T00:00:00Z", "done_at": None, "reports": [], "waiting_for": ["order"]}
+ERASURE = {
+    "id": ID,
+    "requested_at": "2026-01-01T00:00:00Z",
+    "completed_at": None,
+    "reports": [],
+    "waiting_for": ["order"],
+}
 RETURN = {"lines": [{"product_id": ID, "quantity": 1}]}
 REFUND = {"id": ID, **RETURN, "amount_cents": 450, "state": "announced", "reason": None}
 ORDER = view_of(order_state(OrderPlaced, 1, UUID(ID)))
@@ -72,39 +77,48 @@ OPEN = {
     f"/erasures/{ID}",
     "/unsubscriptions",
 }
-ONCE = {"/checkouts", f"/orders/{ID}/returns"}
+IDEMPOTENT = {"/checkouts", f"/orders/{ID}/returns"}
+LOCATIONS = {
+    ("POST", "/accounts"): f"{API}/me",
+    ("POST", "/me/addresses"): f"{API}/me/addresses",
+    ("POST", "/me/erasure"): f"{API}/erasures/{ID}",
+    ("POST", "/checkouts"): f"{API}/orders/{ID}",
+    ("POST", f"/orders/{ID}/cancellation"): f"{API}/orders/{ID}",
+    ("POST", f"/orders/{ID}/returns"): f"{API}/orders/{ID}/refunds",
+}
 NAMES = [f"{method} {path}".replace(ID, "ID") for _, method, path, *_ in DELEGATED]
 
 
 @pytest.mark.parametrize(("owner", "method", "path", "body", "status", "answer"), DELEGATED, ids=NAMES)
 async def test_a_request_is_passed_on(
-    shop: Shop, owner: str, method: str, path: str, body: Any, status: int, answer: Any
+    harness: Harness, owner: str, method: str, path: str, body: Any, status: int, answer: Any
 ) -> None:
-    peer: Peer = getattr(shop, owner)
+    peer: FakeService = getattr(harness, owner)
     peer.answers[method, path] = (status, answer)
-    async with shop.as_ada() as client:
-        headers = {"Idempotency-Key": "once"} if path in ONCE else {}
+    async with harness.as_ada() as client:
+        headers = {"Idempotency-Key": "once"} if path in IDEMPOTENT else {}
         response = await client.request(method, API + path, json=body, headers=headers)
         assert (response.status_code, response.json() if response.content else None) == (status, answer)
-        (seen,) = peer.seen
-        assert (seen.method, seen.path, seen.body) == (method, path, body)
-        assert seen.headers["authorization"] == client.headers["authorization"]
-    assert seen.headers.get("idempotency-key") == headers.get("Idempotency-Key")
-    if path == "/checkouts":
-        assert response.headers["location"] == f"{API}/orders/{ID}"
+        (received,) = peer.requests
+        assert (received.method, received.path, received.body) == (method, path, body)
+        assert received.headers["authorization"] == client.headers["authorization"]
+    assert received.headers.get("idempotency-key") == headers.get("Idempotency-Key")
+    assert response.headers.get("location") == LOCATIONS.get((method, path))
+    if answer == TOKENS:
+        assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(("owner", "method", "path", "body", "status", "answer"), DELEGATED, ids=NAMES)
-async def test_a_refusal_is_passed_back(
-    shop: Shop, owner: str, method: str, path: str, body: Any, status: int, answer: Any
+async def test_a_problem_is_passed_back(
+    harness: Harness, owner: str, method: str, path: str, body: Any, status: int, answer: Any
 ) -> None:
-    peer: Peer = getattr(shop, owner)
+    peer: FakeService = getattr(harness, owner)
     errors = [{"field": "quantity", "code": "price_changed", "detail": "No."}]
     peer.answers[method, path] = (409, {**problem(409, "price_changed"), "total_cents": 7, "errors": errors})
-    async with shop.as_ada() as client:
+    async with harness.as_ada() as client:
         response = await client.request(method, API + path, json=body, headers={"Idempotency-Key": "once"})
-    told = response.json()
-    assert (response.status_code, told["code"], told["total_cents"], told["errors"]) == (
+    problem_body = response.json()
+    assert (response.status_code, problem_body["code"], problem_body["total_cents"], problem_body["errors"]) == (
         409,
         "price_changed",
         7,
@@ -160,28 +174,28 @@ BAD_INPUT: dict[str, tuple[str, str, Any, int, str, str | None]] = {
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code", "field"), BAD_INPUT.values(), ids=BAD_INPUT)
 async def test_bad_input_has_its_code_and_changes_nothing(
-    shop: Shop, method: str, path: str, body: Any, status: int, code: str, field: str | None
+    harness: Harness, method: str, path: str, body: Any, status: int, code: str, field: str | None
 ) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
-    async with shop.as_ada() as client:
+    async with harness.as_ada() as client:
         headers = {"Idempotency-Key": "once", "content-type": "application/json"}
         response = await client.request(method, API + path, content=content, headers=headers)
-    told = response.json()
-    assert (response.status_code, told["status"], told["code"]) == (status, status, code)
+    problem_body = response.json()
+    assert (response.status_code, problem_body["status"], problem_body["code"]) == (status, status, code)
     assert response.headers["content-type"] == "application/problem+json"
     if field is not None:
-        assert field in [error["field"].split(".")[-1] for error in told["errors"]]
-    assert [*shop.user.seen, *shop.product.seen, *shop.order.seen] == []
+        assert field in [error["field"].split(".")[-1] for error in problem_body["errors"]]
+    assert [*harness.user.requests, *harness.product.requests, *harness.order.requests] == []
 
 
 @pytest.mark.parametrize(
     ("path", "body"), [("/checkouts", CHECKOUT), (f"/orders/{ID}/returns", RETURN)], ids=["checkout", "return"]
 )
-async def test_what_costs_money_needs_an_idempotency_key(shop: Shop, path: str, body: Any) -> None:
-    async with shop.as_ada() as client:
+async def test_requests_about_money_need_an_idempotency_key(harness: Harness, path: str, body: Any) -> None:
+    async with harness.as_ada() as client:
         response = await client.post(API + path, json=body)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
-    assert shop.order.seen == []
+    assert harness.order.requests == []
 
 
 BAD_TOKENS = {
@@ -193,13 +207,13 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("raw", BAD_TOKENS.values(), ids=BAD_TOKENS)
-async def test_without_a_good_token_only_the_catalogue_is_open(shop: Shop, raw: str | None) -> None:
+async def test_without_a_valid_token_only_open_operations_answer(harness: Harness, raw: str | None) -> None:
     event = changed()
-    await shop.aggregator.send(event)
-    shop.product.answers["GET", "/stock"] = (200, [])
+    await harness.aggregator.send(event)
+    harness.product.answers["GET", "/stock"] = (200, {"items": [], "next_cursor": None})
     for owner, method, path, _, status, answer in DELEGATED:
-        getattr(shop, owner).answers[method, path] = (status, answer)
-    async with shop.aggregator.client(raw) as client:
+        getattr(harness, owner).answers[method, path] = (status, answer)
+    async with harness.aggregator.client(raw) as client:
         for path in ("/products", f"/products/{event.product_id}", "/categories", "/openapi.json"):
             assert (await client.get(API + path)).status_code == 200
         for _, method, path, body, status, _ in DELEGATED:
@@ -209,11 +223,11 @@ async def test_without_a_good_token_only_the_catalogue_is_open(shop: Shop, raw: 
             assert (answered.status_code, method, path) == (expected, method, path)
         for path in ("/orders", f"/orders/{ID}", f"/orders/{ID}/stream", "/dashboard"):
             assert (await client.get(API + path)).json()["code"] == "unauthenticated"
-    assert shop.order.seen == []
+    assert harness.order.requests == []
 
 
-async def test_the_api_describes_itself(shop: Shop) -> None:
-    described = await shop.get("/openapi.json")
+async def test_the_document_lists_the_operations_and_which_need_a_token(harness: Harness) -> None:
+    described = await harness.get("/openapi.json")
     assert described["openapi"].startswith("3.1")
     operations = {
         (method.upper(), path.removeprefix(API)): operation
@@ -235,14 +249,27 @@ async def test_the_api_describes_itself(shop: Shop) -> None:
         ("GET", "/categories"),
     }
     assert len(operations) == 30
-    assert all("default" in operation["responses"] for operation in operations.values())
+    assert all("500" in operation["responses"] for operation in operations.values())
 
 
-async def test_a_mail_program_unsubscribes_without_a_page(shop: Shop) -> None:
-    """One click posts a form to the address in the mail's header."""
-    shop.notification.answers["POST", "/unsubscriptions"] = (204, None)
-    async with shop.aggregator.client() as client:
+async def test_the_document_describes_every_operation(harness: Harness) -> None:
+    paths = (await harness.get("/openapi.json"))["paths"]
+    operations = {(method.upper(), path): it for path, methods in paths.items() for method, it in methods.items()}
+    assert len({it["operationId"] for it in operations.values()}) == len(operations)
+    assert [it["operationId"] for it in operations.values() if len(it["tags"]) != 1 or not it["description"]] == []
+    with_location = {
+        (method, path.removeprefix(API).replace("{order_id}", ID))
+        for (method, path), it in operations.items()
+        if any("Location" in response.get("headers", {}) for response in it["responses"].values())
+    }
+    assert with_location == set(LOCATIONS)
+
+
+async def test_a_mail_program_unsubscribes_with_one_click(harness: Harness) -> None:
+    """It posts a form to the address in the mail's header (RFC 8058)."""
+    harness.notification.answers["POST", "/unsubscriptions"] = (204, None)
+    async with harness.aggregator.client() as client:
         form = {"List-Unsubscribe": "One-Click"}
         assert (await client.post(f"{API}/unsubscriptions/a.signed.token", data=form)).status_code == 204
-    (call,) = shop.notification.seen
+    (call,) = harness.notification.requests
     assert call.body == {"token": "a.signed.token"}

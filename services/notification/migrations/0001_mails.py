@@ -1,13 +1,12 @@
-"""Mails, preferences."""
+"""Mails and preferences."""
 
-from chassis import schema
+from chassis.database import schema
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    schema.upgrade_v1()
     schema.script(
         """
         CREATE TABLE mails (
@@ -20,17 +19,17 @@ def upgrade() -> None:
             currency varchar,
             reason varchar,
             state varchar NOT NULL,
-            dropped_for varchar,
-            tries bigint NOT NULL,
+            drop_reason varchar,
+            deferrals bigint NOT NULL,
             due_at timestamptz,
-            asked_at timestamptz NOT NULL,
-            ended_at timestamptz,
-            cause jsonb,
+            requested_at timestamptz NOT NULL,
+            finished_at timestamptz,
+            causation jsonb,
             CONSTRAINT mails_cause UNIQUE (cause_id, user_id, template)
         );
         CREATE INDEX ix_mails_user_id ON mails (user_id);
         CREATE INDEX ix_mails_due_at ON mails (due_at) WHERE due_at IS NOT NULL;
-        CREATE INDEX ix_mails_asked_at ON mails (asked_at);
+        CREATE INDEX ix_mails_requested_at ON mails (requested_at);
 
         CREATE TABLE preferences (
             user_id uuid PRIMARY KEY,

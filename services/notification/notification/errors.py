@@ -1,15 +1,9 @@
-"""What can go wrong with mails and with what people want of them."""
-
-from chassis.errors import Problem
+"""Errors of the notification service that only mails and messages meet."""
 
 
-class UnsubscribeRefused(Problem):
-    status, code, detail = 422, "unsubscribe_refused", "This is not a link that we have sent."
+class AddressUndeliverable(Exception):
+    """No mail can be sent to this address: its syntax is wrong, or its local part is not ASCII."""
 
 
-class AddressUnusable(Exception):
-    """No mail can be sent to an address that looks like this."""
-
-
-class NotWritable(Exception):
-    """A command lacks what its template speaks of. Its message is parked."""
+class TemplateFieldsMissing(Exception):
+    """A Notify command lacks fields that its template shows. The message goes to the dead letters."""

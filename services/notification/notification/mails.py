@@ -1,53 +1,54 @@
-"""What becomes of a mail, and the event that says so."""
+"""Changes of a mail's state, with the event that publishes each result."""
 
-import random
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from opentelemetry.trace import Span, SpanKind
 
-from chassis import tracing
-from chassis.work import Cause, UnitOfWork
+from chassis.database import Causation, UnitOfWork
+from chassis.resilience import retry_delay_seconds
+from chassis.telemetry import span
 from contracts.notification import NotificationDropped, NotificationSent, Template
+from notification.config import NotificationSettings
 from notification.models import Mail, MailState
 
 ADVERTISING = {Template.REVIEW_ASKED}
 
 
-def sent(mail: Mail, work: UnitOfWork) -> None:
-    _end(mail, MailState.SENT, work)
+def record_sent(mail: Mail, work: UnitOfWork[NotificationSettings]) -> None:
+    _finish(mail, MailState.SENT, work)
 
 
-def dropped(mail: Mail, reason: str, work: UnitOfWork) -> None:
-    mail.dropped_for = reason
-    _end(mail, MailState.DROPPED, work)
+def record_dropped(mail: Mail, reason: str, work: UnitOfWork[NotificationSettings]) -> None:
+    mail.drop_reason = reason
+    _finish(mail, MailState.DROPPED, work)
 
 
-def put_off(mail: Mail, reason: str, work: UnitOfWork) -> None:
-    """Tried again after longer and longer, as the mail server asked for, until it is too late to be news."""
+def record_deferred(mail: Mail, reason: str, work: UnitOfWork[NotificationSettings]) -> None:
+    """Schedule the next try after a longer delay, or drop the mail when it has waited for too long already."""
     settings = work.settings
-    if work.now - mail.asked_at > timedelta(seconds=settings.give_up_seconds):
-        return dropped(mail, reason, work)
-    seconds = min(settings.first_retry_seconds * 2 ** min(mail.tries, 20), settings.most_retry_seconds)
-    mail.tries += 1
-    mail.due_at = work.now + timedelta(seconds=seconds * random.uniform(0.5, 1))
+    if work.now - mail.requested_at > timedelta(seconds=settings.max_queue_seconds):
+        return record_dropped(mail, reason, work)
+    seconds = retry_delay_seconds(mail.deferrals, settings.first_retry_delay_seconds, settings.max_retry_delay_seconds)
+    mail.deferrals += 1
+    mail.due_at = work.now + timedelta(seconds=seconds)
 
 
-def announce(mail: Mail, work: UnitOfWork) -> None:
-    """Say what has become of it, if that is known."""
+def publish_result(mail: Mail, work: UnitOfWork[NotificationSettings]) -> None:
+    """Publish NotificationSent or NotificationDropped, unless the mail is still pending."""
     about = {"user_id": mail.user_id, "cause_id": mail.cause_id, "template": mail.template}
     if mail.state == MailState.SENT:
         work.send(NotificationSent(**about))
     elif mail.state == MailState.DROPPED:
-        work.send(NotificationDropped(**about, reason=mail.dropped_for or ""))
+        work.send(NotificationDropped(**about, reason=mail.drop_reason or ""))
 
 
-def span_of(mail: Mail, name: str) -> AbstractContextManager[Span]:
-    """In the trace of what the mail is about, rather than in that of the batch."""
-    cause = Cause.kept_by(mail)
-    return tracing.span("notification", name, SpanKind.CLIENT, cause.traceparent if cause else None)
+def client_span(mail: Mail, name: str) -> AbstractContextManager[Span]:
+    """A span in the trace that the mail belongs to, rather than in the trace of the batch."""
+    cause = Causation.from_row(mail)
+    return span("notification", name, SpanKind.CLIENT, cause.traceparent if cause else None)
 
 
-def _end(mail: Mail, state: MailState, work: UnitOfWork) -> None:
-    mail.state, mail.due_at, mail.ended_at = state, None, work.now
-    announce(mail, work)
+def _finish(mail: Mail, state: MailState, work: UnitOfWork[NotificationSettings]) -> None:
+    mail.state, mail.due_at, mail.finished_at = state, None, work.now
+    publish_result(mail, work)

@@ -1,9 +1,10 @@
-"""Notification: writes to people what happened to their account and their orders, once for each cause."""
+"""Notification: sends people one mail for each thing that happens to their account or order."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import notification as contract
 from contracts import user
-from notification import handlers, models, routes, tasks
+from notification import handlers, routes, tasks
 from notification.config import NotificationSettings
 
 service = Service(
@@ -13,5 +14,5 @@ service = Service(
     tasks=tasks.tasks,
     calls=[user.api],
     settings=NotificationSettings,
-    models=models,
+    schema=Schema.of("notification"),
 )

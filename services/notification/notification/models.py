@@ -1,4 +1,7 @@
-"""Mails and what has become of them, and what people want. No name and no address: they are asked for when needed."""
+"""Tables: queued and finished mails, and what their recipients want to receive.
+
+No name and no mail address is stored here: the user service is asked for them at the moment of sending.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,27 +10,24 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 from contracts.notification import Template
 
 
 class MailState(StrEnum):
+    """Whether a mail still has to be sent."""
+
     PENDING = "pending"
-    SENT = "sent"
-    DROPPED = "dropped"
+    SENT = "sent"  # the mail server has accepted it
+    DROPPED = "dropped"  # it will never be sent; `drop_reason` says why
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
+class Mail(Table, table=True):
+    """One mail, which is sent once for its cause. Its Message-ID contains its id, so a duplicate can be detected.
 
-
-class Mail(Row, table=True):
-    """One mail, to be sent once for its cause. Its Message-ID follows from its id, so readers know a double.
-
-    `due_at` is the next attempt, or the end of the lease of the worker that has it in hand.
+    `due_at` is the time of the next try or, while a worker is sending the mail, the end of that worker's lease.
     """
 
     __tablename__ = "mails"
@@ -44,16 +44,16 @@ class Mail(Row, table=True):
     currency: str | None = None
     reason: str | None = None
     state: MailState = Field(default=MailState.PENDING, sa_type=String)
-    dropped_for: str | None = None
-    tries: int = Field(default=0, sa_type=BigInteger)  # that the mail server put off
+    drop_reason: str | None = None
+    deferrals: int = Field(default=0, sa_type=BigInteger)  # tries after which it was deferred
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    asked_at: datetime = Field(sa_type=Timestamptz, index=True)
-    ended_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    requested_at: datetime = Field(sa_type=Timestamptz, index=True)
+    finished_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    causation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
 
-class Preference(Row, table=True):
-    """What somebody wants who has said so."""
+class Preference(Table, table=True):
+    """What a user wants to receive. A user who has never changed anything has no row."""
 
     __tablename__ = "preferences"
     user_id: UUID = Field(primary_key=True)

@@ -5,37 +5,37 @@ from uuid import UUID
 
 from sqlmodel import bindparam, col, select
 
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork
 from notification.models import Mail, Preference
 
-# Times are the database's. What another worker has in its hands at this moment is skipped.
+# Times are the database's. Rows that another worker has locked at this moment are skipped.
 _due = "SELECT id FROM mails WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED"
-_old = "SELECT id FROM mails WHERE asked_at < now() - make_interval(secs => $1) LIMIT $2 FOR UPDATE SKIP LOCKED"
-_unwilling = "SELECT user_id FROM preferences WHERE user_id = ANY($1::uuid[]) AND NOT advertising"
+_old = "SELECT id FROM mails WHERE requested_at < now() - make_interval(secs => $1) LIMIT $2 FOR UPDATE SKIP LOCKED"
+_opted_out = "SELECT user_id FROM preferences WHERE user_id = ANY($1::uuid[]) AND NOT advertising"
 _preference = select(Preference).where(col(Preference.user_id) == bindparam("user_id"))
 
 
 async def due_mails(work: UnitOfWork, limit: int) -> list[Mail]:
-    """Locked, those that have waited longest first."""
+    """Mails whose next try is due, locked; the longest overdue first."""
     ids = [row["id"] for row in await work.execute(_due, limit)]
     return await work.lock(Mail, id=ids) if ids else []
 
 
 async def old_mails(work: UnitOfWork, seconds: float, limit: int) -> list[Mail]:
-    """Locked, asked for longer ago than so many seconds."""
+    """Mails that were requested more than `seconds` ago, locked."""
     ids = [row["id"] for row in await work.execute(_old, seconds, limit)]
     return await work.lock(Mail, id=ids) if ids else []
 
 
-async def unwilling(work: UnitOfWork, user_ids: Iterable[UUID]) -> set[UUID]:
-    """Those of the users who want no advertising."""
-    return {row["user_id"] for row in await work.read(_unwilling, list(user_ids))}
+async def opted_out(work: UnitOfWork, user_ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the users who have opted out of advertising."""
+    return {row["user_id"] for row in await work.read(_opted_out, list(user_ids))}
 
 
-async def wants_advertising(work: UnitOfWork, user_id: UUID) -> bool:
-    """True for who has said nothing: a customer may be asked about what he bought until he objects.
+async def accepts_advertising(work: UnitOfWork, user_id: UUID) -> bool:
+    """Whether the user may be sent advertising: yes, until the user opts out.
 
-    Source: Directive 2002/58/EC, article 13(2).
+    The law allows that for customers and similar products. Source: Directive 2002/58/EC, article 13(2).
     """
     preference = await work.one(_preference, user_id=user_id)
     return preference is None or preference.advertising

@@ -1,10 +1,11 @@
-"""The slow work: mails leave through the mail server, and old ones are forgotten.
+"""Background tasks: mails are sent through the mail server, and old mails are deleted.
 
-1. A batch is claimed: its rows get a lease, and that is committed.
-2. Outside of any transaction its readers are asked for, the letters are written and sent.
-3. What came out is recorded and announced, where the lease is still ours.
+1. A batch of due mails is leased, and the leases are committed.
+2. Outside of any transaction the recipients are looked up, and the messages are rendered and sent.
+3. The outcomes are recorded and published, for mails whose lease is still this worker's.
 
-A worker that dies in between leaves rows whose lease ends: the mail is sent again, under the same Message-ID.
+When a worker dies in between, the lease of its mails ends, and another worker sends them again, each under the same
+Message-ID.
 """
 
 import asyncio
@@ -12,109 +13,111 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from email.message import EmailMessage
-from typing import cast
 
+from chassis.database import Causation, UnitOfWork
 from chassis.errors import Problem
+from chassis.jobs import Tasks
 from chassis.service import Runtime
-from chassis.tasks import Tasks
-from chassis.work import Cause, UnitOfWork
-from contracts import user
+from contracts import user_api
 from contracts.notification import Template
 from notification import mails, queries
 from notification.config import NotificationSettings
-from notification.errors import AddressUnusable
-from notification.letters import letter
+from notification.errors import AddressUndeliverable
 from notification.models import Mail
-from notification.post import Outcome, deliver
+from notification.rendering import render_message
+from notification.smtp import SendOutcome, send_messages
 
 logger = logging.getLogger(__name__)
 tasks = Tasks()
-BATCH = 50
-OLD_BATCH = 1000
-GONE = {"account_not_found": "account_gone", "password_reset_not_found": "password_reset_over"}
+BATCH_SIZE = 50
+DELETE_BATCH_SIZE = 1000
 
 
-@tasks.every(seconds=15)  # what was put off, and what a dead worker or a lost wake-up left
-async def send_mails(runtime: Runtime) -> None:
-    claimed = await claim(runtime)
-    written = await asyncio.gather(*(write(mail, runtime) for mail in claimed))
-    letters = [(mail, it) for mail, it in zip(claimed, written, strict=True) if isinstance(it, EmailMessage)]
-    outcomes = [it for it in written if isinstance(it, Outcome)]
-    if letters:
-        outcomes += await deliver(letters, _settings(runtime))
+@tasks.every(seconds=15)  # for deferred mails, mails of a worker that died, and wake-ups that were lost
+async def send_mails(runtime: Runtime[NotificationSettings]) -> None:
+    leased = await lease_batch(runtime)
+    rendered = await asyncio.gather(*(render_mail(mail, runtime) for mail in leased))
+    messages = [(mail, it) for mail, it in zip(leased, rendered, strict=True) if isinstance(it, EmailMessage)]
+    outcomes = [it for it in rendered if isinstance(it, SendOutcome)]
+    if messages:
+        outcomes += await send_messages(messages, runtime.settings)
     if outcomes:
-        await record(outcomes, runtime)
+        await record_outcomes(outcomes, runtime)
 
 
-async def claim(runtime: Runtime) -> list[Mail]:
+async def lease_batch(runtime: Runtime[NotificationSettings]) -> list[Mail]:
+    """Take due mails for this worker, and drop those that their recipients have opted out of."""
     async with runtime.database.work() as work:
-        found = await queries.due_mails(work, BATCH)
-        if len(found) == BATCH:
-            work.wake("send_mails")  # there may be more, and another worker may be free
-        advertising = [mail for mail in found if mail.template in mails.ADVERTISING]
-        unwilling = await queries.unwilling(work, {mail.user_id for mail in advertising}) if advertising else set()
-        unwanted = [mail for mail in advertising if mail.user_id in unwilling]
-        for mail in found:
-            mail.due_at = work.now + timedelta(seconds=_settings(runtime).lease_seconds)
+        due = await queries.due_mails(work, BATCH_SIZE)
+        if len(due) == BATCH_SIZE:
+            work.wake(send_mails)  # there may be more, for another worker that is idle
+        advertising = [mail for mail in due if mail.template in mails.ADVERTISING]
+        opted_out = await queries.opted_out(work, {mail.user_id for mail in advertising}) if advertising else set()
+        unwanted = [mail for mail in advertising if mail.user_id in opted_out]
+        for mail in due:
+            mail.due_at = work.now + timedelta(seconds=runtime.settings.lease_seconds)
         for mail in unwanted:
-            work.cause = Cause.kept_by(mail)
-            mails.dropped(mail, "not_wanted", work)
-    return [mail for mail in found if mail not in unwanted]
+            work.cause = Causation.from_row(mail)
+            mails.record_dropped(mail, "unsubscribed", work)
+    return [mail for mail in due if mail not in unwanted]
 
 
-async def write(mail: Mail, runtime: Runtime) -> EmailMessage | Outcome:
-    """The letter, or why there is none. Its reader's name and address are asked for now and kept nowhere."""
-    users = runtime.client(user.api, as_service=True)
+async def render_mail(mail: Mail, runtime: Runtime[NotificationSettings]) -> EmailMessage | SendOutcome:
+    """The message, or the outcome where there is none.
+
+    The recipient's name and address are read from the user service now, and are stored nowhere.
+    """
     try:
-        with mails.span_of(mail, "write mail"):
-            reader = await users.get(f"/accounts/{mail.user_id}/contact", into=user.ContactView)
+        with mails.client_span(mail, "render mail"):
+            recipient = await runtime.call(user_api.get_contact, as_service=True, account_id=mail.user_id)
             secret = None
             if mail.template == Template.PASSWORD_RESET:
-                secret = (await users.get(f"/password-resets/{mail.about}/secret", into=user.ResetSecretView)).secret
-    except Problem as problem:
-        return Outcome(mail, "dropped", GONE[problem.code]) if problem.code in GONE else Outcome(mail, "untried")
+                secret = (await runtime.call(user_api.get_reset_secret, as_service=True, reset_id=mail.about)).secret
+    except user_api.AccountNotFound:
+        return SendOutcome(mail, "dropped", "account_gone")
+    except user_api.PasswordResetNotFound:
+        return SendOutcome(mail, "dropped", "password_reset_expired")
+    except Problem:
+        return SendOutcome(mail, "not_attempted")
     try:
-        return letter(mail, reader, secret, _settings(runtime))
-    except AddressUnusable:
-        return Outcome(mail, "dropped", "address_unusable")
-    except Exception:  # a fault of the template must not hold up the others; when it is mended, the mail goes out
-        logger.exception("a letter cannot be written", extra={"mail_id": str(mail.id), "template": mail.template})
-        return Outcome(mail, "put_off", "not_written")
+        return render_message(mail, recipient, secret, runtime.settings)
+    except AddressUndeliverable:
+        return SendOutcome(mail, "dropped", "address_undeliverable")
+    except Exception:  # an error in one template must not stop the other mails; this one is sent when it is corrected
+        logger.exception("a mail could not be rendered", extra={"mail_id": str(mail.id), "template": mail.template})
+        return SendOutcome(mail, "deferred", "rendering_failed")
 
 
-async def record(outcomes: Sequence[Outcome], runtime: Runtime) -> None:
+async def record_outcomes(outcomes: Sequence[SendOutcome], runtime: Runtime[NotificationSettings]) -> None:
+    """Record the outcomes of mails that still exist and whose lease is still this worker's."""
     async with runtime.database.work() as work:
         await work.lock(Mail, id=[it.mail.id for it in outcomes])
         for it in outcomes:
             mail = work.get(Mail, it.mail.id)
-            if mail is not None and mail.due_at == it.mail.due_at:  # else erased, or another's since our lease ended
-                work.cause = Cause.kept_by(mail)
-                _record(mail, it, work)
+            if mail is not None and mail.due_at == it.mail.due_at:  # else erased, or leased by another worker since
+                work.cause = Causation.from_row(mail)
+                _record_outcome(mail, it, work)
 
 
-def _record(mail: Mail, outcome: Outcome, work: UnitOfWork) -> None:
-    match outcome.fate:
+def _record_outcome(mail: Mail, outcome: SendOutcome, work: UnitOfWork[NotificationSettings]) -> None:
+    match outcome.result:
         case "sent":
-            mails.sent(mail, work)
+            mails.record_sent(mail, work)
         case "dropped":
-            mails.dropped(mail, outcome.reason, work)
-        case "put_off":
-            mails.put_off(mail, outcome.reason, work)
-        case "untried":
-            mail.due_at = work.now + timedelta(seconds=work.settings.first_retry_seconds)
+            mails.record_dropped(mail, outcome.reason, work)
+        case "deferred":
+            mails.record_deferred(mail, outcome.reason, work)
+        case "not_attempted":
+            mail.due_at = work.now + timedelta(seconds=work.settings.first_retry_delay_seconds)
 
 
 @tasks.every(seconds=3600)
-async def forget_old_mails(runtime: Runtime) -> None:
-    """Pending ones have been given up long before."""
-    forgotten = OLD_BATCH
-    while forgotten == OLD_BATCH:
+async def delete_old_mails(runtime: Runtime[NotificationSettings]) -> None:
+    """Delete mails after the retention time. Mails that old are not pending: they were sent or dropped long before."""
+    deleted = DELETE_BATCH_SIZE
+    while deleted == DELETE_BATCH_SIZE:
         async with runtime.database.work() as work:
-            old = await queries.old_mails(work, _settings(runtime).kept_seconds, OLD_BATCH)
+            old = await queries.old_mails(work, runtime.settings.retention_seconds, DELETE_BATCH_SIZE)
             for mail in old:
                 work.remove(mail)
-        forgotten = len(old)
-
-
-def _settings(runtime: Runtime) -> NotificationSettings:
-    return cast(NotificationSettings, runtime.settings)
+        deleted = len(old)

@@ -1,4 +1,4 @@
-"""The secret of an unsubscribe link: it names somebody who has no need to sign in to be left in peace."""
+"""Tokens of unsubscribe links: each is signed and names a user, who need not sign in to opt out."""
 
 import hmac
 from uuid import UUID
@@ -7,23 +7,24 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from notification.errors import UnsubscribeRefused
+from contracts.notification_api import UnsubscribeTokenInvalid
 
 ALGORITHM = "HS256"
 
 
-def unsubscribe_token(user_id: UUID, service_key: str) -> str:
-    """It does not expire: an old mail's link works as well (RFC 8058 wants it to), and does nobody harm."""
+def create_unsubscribe_token(user_id: UUID, service_key: str) -> str:
+    """A token that does not expire: the link of an old mail has to work, too (RFC 8058), and can only opt out."""
     return jwt.encode({"alg": ALGORITHM}, {"sub": str(user_id)}, _key(service_key))
 
 
-def user_of(token: str, service_key: str) -> UUID:
+def verify_unsubscribe_token(token: str, service_key: str) -> UUID:
+    """The user that the token names. Raises UnsubscribeTokenInvalid."""
     try:
         return UUID(str(jwt.decode(token, _key(service_key), algorithms=[ALGORITHM]).claims["sub"]))
     except (JoseError, KeyError, ValueError):
-        raise UnsubscribeRefused(field="token") from None
+        raise UnsubscribeTokenInvalid(field="token") from None
 
 
 def _key(service_key: str) -> OctKey:
-    """One of its own, so that these are good for nothing else and nothing else is good here."""
+    """A key derived for this purpose: a token with another purpose is refused here, and these are refused elsewhere."""
     return OctKey.import_key(hmac.digest(service_key.encode(), b"notification unsubscribe", "sha256"))

@@ -1,105 +1,52 @@
-"""Notification between its two neighbours: a real mail server, and the user service as a small HTTP server."""
+"""Notification between a real mail server and a fake user service."""
 
 import asyncio
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from joserfc import jwt
-from joserfc.jwk import KeySet, OctKey
 
-from chassis.tables import new_id
-from chassis.testing import ISSUER_KEY, SERVICE_KEY, Launch, Launched, free_port
+from chassis.database import new_id
+from chassis.testing import Launch, Launched, free_port
 from contracts.notification import Notify, Template
+from ledger.fakes import FakeUserService, serving
 from notification.main import service
 from notification.models import Mail
 
 FROM = "The shop <shop@shop.example>"
 SHOP = "https://shop.example"
-SLOW_SECONDS = 4
-
-
-class Users(ThreadingHTTPServer):
-    """The part of the user service that is met here: contacts and secrets for services, and the keys of tokens."""
-
-    request_queue_size = 100
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.answers: dict[str, Any] = {"/.well-known/jwks.json": KeySet([ISSUER_KEY]).as_dict(private=False)}
-        self.away = False
-        self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def add(self, email: str = "", name: str = "Ada Lovelace") -> UUID:
-        id = new_id()
-        self.answers[f"/accounts/{id}/contact"] = {"email": email or address(id), "name": name}
-        return id
+NO_REPLY = "no reply"  # among `refusals`: the mail server does not reply, and the client's time-out ends the connection
 
 
 def address(user_id: UUID) -> str:
     return f"{user_id}@example.org"
 
 
-class _Answer(BaseHTTPRequestHandler):
-    server: Users
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        status, answer = self.answer()
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def answer(self) -> tuple[int, Any]:
-        if self.path.endswith(("/contact", "/secret")):
-            if self.server.away:
-                return 503, {}
-            token = jwt.decode(self.headers["authorization"].removeprefix("Bearer "), OctKey.import_key(SERVICE_KEY))
-            assert (token.claims["sub"], token.claims["roles"]) == ("notification", ["service"])
-        if self.path in self.server.answers:
-            return 200, self.server.answers[self.path]
-        what = "account" if self.path.endswith("/contact") else "password_reset"
-        return 404, {"code": f"{what}_not_found", "detail": "There is none."}
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Users]:
-    """After `launch`, which names a server for the keys alone."""
-    with Users() as users:
-        Thread(target=users.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        monkeypatch.setenv("USER_URL", users.url)
+async def users(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeUserService]:
+    """After `launch`, which sets USER_URL to a server that has the keys alone."""
+    users = FakeUserService("notification")
+    monkeypatch.setenv("USER_URL", users.url)
+    async with serving(users):
         yield users
-        users.shutdown()
 
 
-class Post:
-    """A mail server. It answers what a test wants it to: in `refusals` to a recipient, one time after the other."""
+class FakeMailServer:
+    """A mail server. `refusals` are its replies to a recipient, one per try; then it accepts the message."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.received: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.refusals: dict[str, list[str]] = defaultdict(list)
-        self.before: Callable[[], None] = lambda: None  # it has taken the message, and answers
-        self.after: Callable[[], None] = lambda: None
+        self.before_receipt: Callable[[], None] = lambda: None  # the message has arrived, and is not kept yet
+        self.before_reply: Callable[[], None] = lambda: None  # the message is kept, and the reply has not left yet
         self.connections = 0
         self._controller: Controller | None = None
 
@@ -125,50 +72,49 @@ class Post:
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if told := self.refusals[address]:
-            answer = told.pop(0)
-            if answer == "slow":
-                await asyncio.sleep(SLOW_SECONDS)
-            else:
-                return answer
+        if replies := self.refusals[address]:
+            reply = replies.pop(0)
+            if reply != NO_REPLY:
+                return reply
+            await asyncio.Event().wait()
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        self.before()
+        self.before_receipt()
         self.raw.append(content := cast(bytes, envelope.content))
         self.received.append(message_from_bytes(content, policy=policy.default))
-        self.after()
-        return "250 taken"
+        self.before_reply()
+        return "250 accepted"
 
 
 @pytest.fixture
-def post() -> Iterator[Post]:
-    post = Post()
-    post.start()
-    yield post
-    post.stop()
+def mail_server() -> Iterator[FakeMailServer]:
+    mail_server = FakeMailServer()
+    mail_server.start()
+    yield mail_server
+    mail_server.stop()
 
 
-def told(post: Post) -> dict[str, Any]:
-    """What notification is told of these neighbours."""
+def settings_for(mail_server: FakeMailServer) -> dict[str, Any]:
+    """Notification's settings beside this mail server. Deferred mails are tried again soon."""
     return {
-        "SMTP_PORT": post.port,
+        "SMTP_PORT": mail_server.port,
         "SMTP_FROM": FROM,
         "SHOP_URL": SHOP,
-        "FIRST_RETRY_SECONDS": 0.2,
+        "FIRST_RETRY_DELAY_SECONDS": 0.2,
     }
 
 
 @pytest.fixture
-async def notification(launch: Launch, users: Users, post: Post) -> Launched:
-    return await launch(service, **told(post))
+async def notification(launch: Launch, users: FakeUserService, mail_server: FakeMailServer) -> Launched:
+    return await launch(service, **settings_for(mail_server))
 
 
 def command(user_id: UUID, template: Template = Template.WELCOME, **about: Any) -> Notify:
     return Notify(user_id=user_id, cause_id=about.pop("cause_id", None) or new_id(), template=template, **about)
 
 
-async def mail_of(it: Launched, user_id: UUID) -> Mail:
-    (mail,) = [mail for mail in await it.rows(Mail) if mail.user_id == user_id]
+async def mail_of(notification: Launched, user_id: UUID) -> Mail:
+    (mail,) = [mail for mail in await notification.rows(Mail) if mail.user_id == user_id]
     return mail

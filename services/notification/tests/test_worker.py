@@ -1,4 +1,4 @@
-"""Mails through a real Celery worker, which is a process that may be killed, on a real Valkey, which may be away."""
+"""Mails through a real Celery worker, which a test may kill, and a real Valkey, which a test may stop."""
 
 import asyncio
 import os
@@ -12,12 +12,13 @@ import pytest
 
 from chassis.testing import SERVICE_KEY, Launch, Launched, free_port
 from contracts.notification import NotificationSent
+from ledger.fakes import FakeUserService
 from ledger.waiting import until
 from local.valkey import Valkey
 from notification.main import service
 from notification.models import MailState
 
-from .conftest import Post, Users, command, mail_of, told
+from .conftest import FakeMailServer, command, mail_of, settings_for
 
 pytestmark = pytest.mark.timeout(180)
 Start = Callable[..., AbstractAsyncContextManager[Process]]
@@ -30,26 +31,29 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-async def notification(launch: Launch, users: Users, post: Post, valkey: Valkey) -> Launched:
-    """It takes commands and wakes the worker, which is another process."""
-    return await launch(service, role="consumer", BROKER="kafka", CELERY_BROKER_URL=valkey.url, **told(post))
+async def notification(launch: Launch, users: FakeUserService, mail_server: FakeMailServer, valkey: Valkey) -> Launched:
+    """The consumer: it handles commands and wakes the worker, which is another process."""
+    return await launch(
+        service, role="consumer", BROKER="kafka", CELERY_BROKER_URL=valkey.url, **settings_for(mail_server)
+    )
 
 
 @pytest.fixture
-def start(notification: Launched, users: Users, post: Post) -> Start:
-    its = notification.instance.settings
-    known = {
-        "DATABASE_URL": its.database_url,
-        "CELERY_BROKER_URL": its.celery_broker_url,
+def start(notification: Launched, users: FakeUserService, mail_server: FakeMailServer) -> Start:
+    """`async with start():` runs a worker, `async with start("beat"):` the process that wakes tasks periodically."""
+    settings = notification.instance.settings
+    variables = {
+        "DATABASE_URL": settings.database_url,
+        "CELERY_BROKER_URL": settings.celery_broker_url,
         "SERVICE_KEY": SERVICE_KEY,
         "USER_URL": users.url,
-    } | {name: str(value) for name, value in told(post).items()}
+    } | {name: str(value) for name, value in settings_for(mail_server).items()}
 
     @asynccontextmanager
     async def start(role: str = "worker", lease_seconds: float = 1) -> AsyncIterator[Process]:
-        environment = os.environ | known | {"PORT": str(free_port()), "LEASE_SECONDS": str(lease_seconds)}
-        words = (sys.executable, "-m", "chassis.run", "notification", role)
-        process = await asyncio.create_subprocess_exec(*words, env=environment, stdout=DEVNULL)
+        environment = os.environ | variables | {"PORT": str(free_port()), "LEASE_SECONDS": str(lease_seconds)}
+        arguments = (sys.executable, "-m", "chassis.process.run", "notification", role)
+        process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=DEVNULL)
         try:
             yield process
         finally:
@@ -61,92 +65,94 @@ def start(notification: Launched, users: Users, post: Post) -> Start:
 
 
 def kill(process: Process) -> None:
-    """At once: the mail server that calls this waits no longer than that for an answer of its own."""
+    """Kill the process without waiting for its end: the thread of the mail server calls this and must go on."""
     os.kill(process.pid, signal.SIGKILL)
 
 
-async def until_sent(it: Launched, count: int) -> None:
+async def until_sent(notification: Launched, count: int) -> None:
     async def sent() -> bool:
-        async with it.instance.database.work() as work:
+        async with notification.instance.database.work() as work:
             (row,) = await work.read("SELECT count(*) FROM outbox WHERE type = $1", NotificationSent.wire_type)
         return int(row["count"]) == count
 
     await until(sent, 60)
 
 
-async def test_a_mail_goes_out_through_the_worker(
-    notification: Launched, users: Users, post: Post, start: Start
+async def test_the_worker_sends_a_mail(
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
-    user_id = users.add()
+    user_id = users.add_contact()
     async with start() as worker:
         await notification.broker.publish([notification.envelope(command(user_id))])
         await until_sent(notification, 1)
         worker.terminate()
         assert await asyncio.wait_for(worker.wait(), 15) == 0
-    assert len(post.to(user_id)) == 1
+    assert len(mail_server.to(user_id)) == 1
 
 
-async def test_a_worker_killed_before_the_mail_server_has_it_loses_no_mail(
-    notification: Launched, users: Users, post: Post, start: Start
+async def test_no_mail_is_lost_when_the_worker_is_killed_before_the_mail_server_keeps_it(
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
-    user_id = users.add()
+    user_id = users.add_contact()
     async with start() as first:
 
-        def die() -> None:
-            post.before = lambda: None
+        def kill_worker() -> None:
+            mail_server.before_receipt = lambda: None
             kill(first)
-            raise RuntimeError("the mail server forgets it with the connection")
+            raise RuntimeError("the mail server does not keep the message")
 
-        post.before = die
+        mail_server.before_receipt = kill_worker
         await notification.broker.publish([notification.envelope(command(user_id))])
         await first.wait()
-    assert post.to(user_id) == []
+    assert mail_server.to(user_id) == []
     assert (await mail_of(notification, user_id)).state == MailState.PENDING
     async with start(), start("beat"):
         await until_sent(notification, 1)
-    assert len(post.to(user_id)) == 1
+    assert len(mail_server.to(user_id)) == 1
 
 
-async def test_a_worker_killed_before_it_could_write_down_that_it_sent_sends_the_same_message_again(
-    notification: Launched, users: Users, post: Post, start: Start
+async def test_a_worker_killed_before_it_records_the_result_sends_the_same_message_again(
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
-    user_id = users.add()
+    user_id = users.add_contact()
     async with start() as first:
 
-        def die() -> None:
-            post.after = lambda: None
+        def kill_worker() -> None:
+            mail_server.before_reply = lambda: None
             kill(first)
 
-        post.after = die
+        mail_server.before_reply = kill_worker
         await notification.broker.publish([notification.envelope(command(user_id))])
         await first.wait()
-    assert len(post.to(user_id)) == 1
+    assert len(mail_server.to(user_id)) == 1
     assert (await mail_of(notification, user_id)).state == MailState.PENDING
     async with start(), start("beat"):
         await until_sent(notification, 1)
-    one, again = post.to(user_id)
+    one, again = mail_server.to(user_id)
     assert one["Message-ID"] == again["Message-ID"]
     assert one["Date"] == again["Date"]
 
 
-async def test_without_valkey_commands_are_taken_and_mails_go_out_when_it_is_back(
-    notification: Launched, users: Users, post: Post, start: Start, valkey: Valkey
+async def test_without_valkey_commands_are_accepted_and_mails_are_sent_when_it_is_back(
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start, valkey: Valkey
 ) -> None:
-    readers = [users.add() for _ in range(3)]
+    recipients = [users.add_contact() for _ in range(3)]
     valkey.kill()
-    await notification.broker.publish([notification.envelope(command(user_id)) for user_id in readers])
-    assert {mail.state for user_id in readers if (mail := await mail_of(notification, user_id))} == {MailState.PENDING}
+    await notification.broker.publish([notification.envelope(command(user_id)) for user_id in recipients])
+    assert {mail.state for user_id in recipients if (mail := await mail_of(notification, user_id))} == {
+        MailState.PENDING
+    }
     async with start(), start("beat"):
         valkey.start()
-        await until_sent(notification, len(readers))
-    assert [len(post.to(user_id)) for user_id in readers] == [1, 1, 1]
+        await until_sent(notification, len(recipients))
+    assert [len(mail_server.to(user_id)) for user_id in recipients] == [1, 1, 1]
 
 
-async def test_two_workers_share_the_work_and_send_nothing_twice(
-    notification: Launched, users: Users, post: Post, start: Start
+async def test_two_workers_share_the_mails_and_send_none_twice(
+    notification: Launched, users: FakeUserService, mail_server: FakeMailServer, start: Start
 ) -> None:
-    readers = [users.add() for _ in range(60)]
-    await notification.broker.publish([notification.envelope(command(user_id)) for user_id in readers])
+    recipients = [users.add_contact() for _ in range(60)]
+    await notification.broker.publish([notification.envelope(command(user_id)) for user_id in recipients])
     async with start(lease_seconds=60), start(lease_seconds=60), start("beat"):
-        await until_sent(notification, len(readers))
-    assert [len(post.to(user_id)) for user_id in readers] == [1] * len(readers)
+        await until_sent(notification, len(recipients))
+    assert [len(mail_server.to(user_id)) for user_id in recipients] == [1] * len(recipients)

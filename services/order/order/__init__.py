@@ -1,0 +1,1 @@
+"""Order: carts, orders and the checkout process."""

@@ -1,24 +1,23 @@
-"""What happens to carts and quotes without their owner: they expire, or their owner is erased."""
+"""How carts and quotes end without a checkout: they expire, or their customer is erased."""
 
-from chassis.subscriptions import rows
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, rows
 from contracts.user import ReportErasure, UserErased
 from order import saga
 from order.models import Cart, Quote
 
-on, due = saga.on, saga.due
+on, deadlines = saga.on, saga.deadlines
 
 
-@due(Cart.expires_at)
-@due(Quote.valid_until)
-def forget(row: Cart | Quote, work: UnitOfWork) -> None:
+@deadlines(Cart.expires_at)
+@deadlines(Quote.valid_until)
+def remove_expired(row: Cart | Quote, work: UnitOfWork) -> None:
     work.remove(row)
 
 
 @on(UserErased, needs=[rows(Cart, customer_id="user_id"), rows(Quote, customer_id="user_id")])
-def forget_customer(event: UserErased, work: UnitOfWork) -> None:
-    """Orders are kept for the books: the id in them leads to nobody any more."""
-    personal = [*work.all(Cart, customer_id=event.user_id), *work.all(Quote, customer_id=event.user_id)]
+def erase_customer(event: UserErased, work: UnitOfWork) -> None:
+    """Delete carts and quotes. Orders are kept for the books; their customer id no longer leads to a person."""
+    personal = [*work.loaded(Cart, customer_id=event.user_id), *work.loaded(Quote, customer_id=event.user_id)]
     for row in personal:
         work.remove(row)
     report = ReportErasure(user_id=event.user_id, erasure_id=event.erasure_id, service="order", rows=len(personal))

@@ -1,37 +1,46 @@
-"""The legs of an order: what each message says of which, and when a leg is closed."""
+"""The three legs of an order (stock, payment, shipment): the fact that each event states, and when a leg is closed."""
 
-from chassis.messaging.message import Event
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork
+from chassis.message import Event
 from contracts import payment, product, shipping
-from order.errors import OrderNotFound
-from order.models import Order, Payment, Shipment, Stock
+from contracts.order_api import OrderNotFound
+from order.models import Order, PaymentLeg, ShipmentLeg, StockLeg
 
-# What each message says of which leg.
-FACTS: dict[type[Event], Stock | Payment | Shipment] = {
-    product.StockReserved: Stock.RESERVED,
-    product.StockRejected: Stock.REJECTED,
-    product.StockCommitted: Stock.COMMITTED,
-    product.StockReleased: Stock.RELEASED,
-    payment.PaymentAuthorized: Payment.AUTHORIZED,
-    payment.PaymentDeclined: Payment.DECLINED,
-    payment.PaymentCaptured: Payment.CAPTURED,
-    payment.PaymentCaptureRefused: Payment.REFUSED,
-    payment.PaymentVoided: Payment.VOIDED,
-    shipping.ShipmentRejected: Shipment.REJECTED,
-    shipping.ShipmentCancelled: Shipment.CANCELLED,
-    shipping.ShipmentDispatched: Shipment.DISPATCHED,
-    shipping.ShipmentDelivered: Shipment.DELIVERED,
-    shipping.ShipmentLost: Shipment.LOST,
+Fact = StockLeg | PaymentLeg | ShipmentLeg
+
+# The fact that each event states.
+FACTS: dict[type[Event], Fact] = {
+    product.StockReserved: StockLeg.RESERVED,
+    product.StockRejected: StockLeg.REJECTED,
+    product.StockCommitted: StockLeg.COMMITTED,
+    product.StockReleased: StockLeg.RELEASED,
+    payment.PaymentAuthorized: PaymentLeg.AUTHORIZED,
+    payment.PaymentDeclined: PaymentLeg.DECLINED,
+    payment.PaymentCaptured: PaymentLeg.CAPTURED,
+    payment.PaymentCaptureRefused: PaymentLeg.REFUSED,
+    payment.PaymentVoided: PaymentLeg.VOIDED,
+    shipping.ShipmentRejected: ShipmentLeg.REJECTED,
+    shipping.ShipmentCancelled: ShipmentLeg.CANCELLED,
+    shipping.ShipmentDispatched: ShipmentLeg.DISPATCHED,
+    shipping.ShipmentDelivered: ShipmentLeg.DELIVERED,
+    shipping.ShipmentLost: ShipmentLeg.LOST,
 }
 
-CLOSED_STOCK = (Stock.REJECTED, Stock.RELEASED)
-CLOSED_PAYMENT = (Payment.NONE, Payment.DECLINED, Payment.VOIDED)
-LEFT = (Shipment.DISPATCHED, Shipment.DELIVERED, Shipment.LOST)
+# The column of `Order` that holds a leg.
+LEG_COLUMNS: dict[type, str] = {StockLeg: "stock", PaymentLeg: "payment", ShipmentLeg: "shipment"}
+
+# Closed: nothing is held any more.
+CLOSED_STOCK = (StockLeg.REJECTED, StockLeg.RELEASED)
+CLOSED_PAYMENT = (PaymentLeg.NONE, PaymentLeg.DECLINED, PaymentLeg.VOIDED)
+DEPARTED = (ShipmentLeg.DISPATCHED, ShipmentLeg.DELIVERED, ShipmentLeg.LOST)
 
 
-def learn(order: Order, fact: Stock | Payment | Shipment) -> bool:
-    """Put a fact into its leg, unless it is there already or beyond, in the order in which the models list facts."""
-    leg, facts = type(fact).__name__.lower(), list(type(fact))
+def record_fact(order: Order, fact: Fact) -> bool:
+    """Set the leg to the fact, and return whether this changed the leg.
+
+    A leg only goes forward, in the order in which its enum lists the facts: a repeated or late fact changes nothing.
+    """
+    leg, facts = LEG_COLUMNS[type(fact)], list(type(fact))
     if facts.index(fact) <= facts.index(type(fact)(getattr(order, leg))):
         return False
     setattr(order, leg, fact)
@@ -39,7 +48,8 @@ def learn(order: Order, fact: Stock | Payment | Shipment) -> bool:
 
 
 def order_of(event: Event, work: UnitOfWork) -> Order:
+    """The loaded order of an event. Raises OrderNotFound, which makes the event a dead letter."""
     order = work.get(Order, event.order_id)  # type: ignore[attr-defined]  # every event that comes here has one
     if order is None:
-        raise OrderNotFound(f"{event.wire_type} speaks of an order that does not exist.")
+        raise OrderNotFound(f"{event.wire_type} names an order that does not exist.")
     return order

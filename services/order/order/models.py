@@ -1,4 +1,4 @@
-"""Carts, quotes and orders as they are stored."""
+"""The tables of carts, quotes and orders."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,46 +7,40 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 from contracts.order import OrderStatus
 from contracts.product import Line
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
+class StockLeg(StrEnum):
+    """The last fact known of the goods of an order. A leg only goes forward in this list."""
 
-
-class Stock(StrEnum):
-    """The last fact known of the goods of an order. A later one in this list takes the place of an earlier."""
-
-    ASKED = "asked"
+    REQUESTED = "requested"
     RESERVED = "reserved"
     REJECTED = "rejected"
     COMMITTED = "committed"
     RELEASED = "released"
 
 
-class Payment(StrEnum):
-    """The last fact known of the money of an order. A later one in this list takes the place of an earlier."""
+class PaymentLeg(StrEnum):
+    """The last fact known of the money of an order. A leg only goes forward in this list."""
 
     NONE = "none"
-    ASKED = "asked"
+    REQUESTED = "requested"
     AUTHORIZED = "authorized"
     DECLINED = "declined"
     REFUSED = "refused"
     CAPTURED = "captured"
     VOIDED = "voided"
-    REFUNDED = "refunded"
 
 
-class Shipment(StrEnum):
-    """The last fact known of the parcel of an order. A later one in this list takes the place of an earlier."""
+class ShipmentLeg(StrEnum):
+    """The last fact known of the parcel of an order. A leg only goes forward in this list."""
 
     NONE = "none"
-    ASKED = "asked"
+    REQUESTED = "requested"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     DISPATCHED = "dispatched"
@@ -54,8 +48,8 @@ class Shipment(StrEnum):
     LOST = "lost"
 
 
-class Cart(Row, table=True):
-    """What a customer has gathered. There is one at most; checking out takes it away."""
+class Cart(Table, table=True):
+    """The products that a customer wants to buy; one cart at most for each customer. A checkout deletes it."""
 
     __tablename__ = "carts"
     __table_args__ = (
@@ -69,8 +63,8 @@ class Cart(Row, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=Timestamptz)
 
 
-class Quote(Row, table=True):
-    """Prices that were promised for a cart and an address. Checking out with it takes it away."""
+class Quote(Table, table=True):
+    """Prices that were promised for a cart and an address. A checkout with the quote deletes it."""
 
     __tablename__ = "quotes"
     id: UUID = Field(primary_key=True)
@@ -83,8 +77,12 @@ class Quote(Row, table=True):
     valid_until: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class Order(Row, table=True):
-    """An order with its three legs. `deadline` says when its status has lasted too long."""
+class Order(Table, table=True):
+    """An order with its three legs.
+
+    `deadline` is when its status times out; `attention` is why staff has to look at it; `unanswered_tries` counts
+    how often the commands of this status were repeated.
+    """
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -98,15 +96,15 @@ class Order(Row, table=True):
     status: OrderStatus = Field(sa_type=String)
     reason: str | None = None
     attention: str | None = None
-    undo_tries: int = 0
+    unanswered_tries: int = 0
     deadline: datetime | None = Field(default=None, sa_type=Timestamptz)
-    stock: Stock = Field(default=Stock.ASKED, sa_type=String)
-    payment: Payment = Field(default=Payment.NONE, sa_type=String)
-    shipment: Shipment = Field(default=Shipment.NONE, sa_type=String)
+    stock: StockLeg = Field(default=StockLeg.REQUESTED, sa_type=String)
+    payment: PaymentLeg = Field(default=PaymentLeg.NONE, sa_type=String)
+    shipment: ShipmentLeg = Field(default=ShipmentLeg.NONE, sa_type=String)
     customer_id: UUID
     cart_id: UUID
     address_id: UUID
-    payment_token: str | None  # until the payment is decided
+    payment_token: str | None  # deleted once payment has it
     lines: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))  # contracts.order.OrderLine
     shipping_cents: int = Field(sa_type=BigInteger)
     total_cents: int = Field(sa_type=BigInteger)
@@ -114,18 +112,18 @@ class Order(Row, table=True):
     placed_at: datetime = Field(sa_type=Timestamptz)
     changed_at: datetime = Field(sa_type=Timestamptz)
     returnable_until: datetime | None = Field(default=None, sa_type=Timestamptz)
-    refunds: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # as refunds.py has them
+    refunds: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # see refunds.py
     refunded_cents: int = Field(default=0, sa_type=BigInteger)
-    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    causation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
     @property
     def goods(self) -> list[Line]:
-        """How many of which product, without names and prices."""
+        """The products and quantities of the lines, without names and prices."""
         return [Line(product_id=line["product_id"], quantity=line["quantity"]) for line in self.lines]
 
 
-class Step(Row, table=True):
-    """One move of an order: its history, kept for good."""
+class Step(Table, table=True):
+    """One status change of an order. The history of an order is kept for good."""
 
     __tablename__ = "steps"
     order_id: UUID = Field(primary_key=True)

@@ -1,21 +1,21 @@
-"""What an order costs: the prices and weights of its products, its address, and what sending it there costs."""
+"""The price of an order, from the products' prices and weights, the address, and the shipping rates."""
 
 import asyncio
 import time
 from typing import NamedTuple
 from uuid import UUID
 
-from chassis.auth import Token
-from chassis.errors import NotFound, Problem
+from chassis.calls import Token
+from chassis.errors import Problem
 from chassis.service import Runtime
-from contracts import product, shipping, user
+from contracts import product, product_api, shipping, shipping_api, user, user_api
 from contracts.order import OrderLine
+from contracts.order_api import AddressNotFound, ProductNotFound
 from order.config import OrderSettings
-from order.errors import AddressNotFound, ProductNotFound
 
 
 class Offer(NamedTuple):
-    """Lines at a price, and the price of sending them."""
+    """Lines with their prices, and the price of shipping them."""
 
     lines: list[OrderLine]
     shipping_cents: int
@@ -25,67 +25,71 @@ class Offer(NamedTuple):
         return goods_cents(self.lines) + self.shipping_cents
 
 
-class Rates:
-    """What sending costs, as shipping last said. When shipping is away, what it said before still holds."""
+class ShippingRateCache:
+    """The last shipping rates that were read. While shipping is unavailable, the rates from before are used."""
 
     def __init__(self, settings: OrderSettings) -> None:
         self._seconds = settings.rates_seconds
         self._known: shipping.RatesView | None = None
         self._asked_at = 0.0
 
-    async def now(self, runtime: Runtime) -> shipping.RatesView:
+    async def current(self, runtime: Runtime) -> shipping.RatesView:
+        """The rates, read again when they are older than `rates_seconds`. Raises Problem if there are none yet."""
         if self._known is None or time.monotonic() - self._asked_at > self._seconds:
             self._asked_at = time.monotonic()
             try:
-                client = runtime.client(shipping.api, as_service=True)
-                self._known = await client.get("/rates", into=shipping.RatesView)
+                self._known = await runtime.call(shipping_api.get_rates, as_service=True)
             except Problem:
                 if self._known is None:
                     raise
         return self._known
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close: the cache holds no connection."""
 
 
-async def offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
-    """What these goods cost now, sent to this address of the caller."""
+async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
+    """Price these lines at today's prices, sent to this address of the caller.
+
+    Raises ProductNotFound and AddressNotFound.
+    """
     sold, address, rates = await asyncio.gather(
-        _sold(lines, runtime), _own_address(address_id, caller, runtime), runtime.hold(Rates).now(runtime)
+        _sold_products(lines, runtime),
+        _address_of_caller(address_id, caller, runtime),
+        runtime.resource(ShippingRateCache).current(runtime),
     )
     priced, grams = [], 0
     for line in lines:
         if (found := sold.get(line.product_id)) is None:
-            raise ProductNotFound(f"{line.name} is not sold any more.", field="product_id")
-        priced.append(line_of(found, line.quantity))
+            raise ProductNotFound(f"{line.name} is no longer sold.", field="product_id")
+        priced.append(order_line(found, line.quantity))
         grams += line.quantity * found.weight_grams
     return Offer(priced, rates.cents(address.country, grams))
 
 
-async def _sold(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
+async def _sold_products(lines: list[OrderLine], runtime: Runtime) -> dict[UUID, product.ProductView]:
     ids = ",".join(str(line.product_id) for line in lines)
-    found = await runtime.client(product.api).get("/products", params={"ids": ids}, into=list[product.ProductView])
-    return {it.id: it for it in found}
+    found = await runtime.call(product_api.list_products, query={"ids": ids})
+    return {it.id: it for it in found.items}
 
 
-async def _own_address(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:
+async def _address_of_caller(id: UUID, caller: Token, runtime: Runtime) -> user.AddressView:
     try:
-        client = runtime.client(user.api, as_service=True)
-        return await client.get(f"/addresses/{id}", params={"customer_id": str(caller.id)}, into=user.AddressView)
-    except NotFound:
+        query = {"customer_id": str(caller.id)}
+        return await runtime.call(user_api.get_address, as_service=True, address_id=id, query=query)
+    except user_api.AddressNotFound:
         raise AddressNotFound(field="address_id") from None
 
 
-async def line_at_price(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:
-    """So many of a product at its price now."""
+async def priced_line(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:
+    """A line with today's price of the product. Raises ProductNotFound."""
     try:
-        client = runtime.client(product.api)
-        return line_of(await client.get(f"/products/{product_id}", into=product.ProductView), quantity)
-    except NotFound:
+        return order_line(await runtime.call(product_api.get_product, product_id=product_id), quantity)
+    except product_api.ProductNotFound:
         raise ProductNotFound() from None
 
 
-def line_of(sold: product.ProductView, quantity: int) -> OrderLine:
+def order_line(sold: product.ProductView, quantity: int) -> OrderLine:
     return OrderLine(
         product_id=sold.id,
         product_version=sold.version,

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, any_, bindparam
 from sqlmodel import col, select
 
-from chassis.work import UnitOfWork
-from order.errors import CartEmpty, OrderNotFound
+from chassis.database import UnitOfWork
+from contracts.order_api import CartEmpty, OrderNotFound
 from order.models import Cart, Order, Step
 
 _cart = select(Cart).where(Cart.customer_id == bindparam("customer_id"))
@@ -31,16 +31,16 @@ _steps_of_orders = (
     .order_by(col(Step.order_id), col(Step.version))
 )
 _steps = select(Step).where(Step.order_id == bindparam("order_id")).order_by(col(Step.version))
-OLDEST, NEWEST = UUID(int=0), UUID(int=2**128 - 1)
+LOWEST_ID, HIGHEST_ID = UUID(int=0), UUID(int=2**128 - 1)  # where paging begins
 
 
-async def cart_of(work: UnitOfWork, customer_id: UUID) -> Cart | None:
+async def cart_of_customer(work: UnitOfWork, customer_id: UUID) -> Cart | None:
     found = await work.one(_cart, customer_id=customer_id)
     return found
 
 
-async def filled_cart_of(work: UnitOfWork, customer_id: UUID) -> Cart:
-    cart = await cart_of(work, customer_id)
+async def filled_cart_of_customer(work: UnitOfWork, customer_id: UUID) -> Cart:
+    cart = await cart_of_customer(work, customer_id)
     if cart is None or not cart.lines:
         raise CartEmpty()
     return cart
@@ -53,17 +53,17 @@ async def order_by_id(work: UnitOfWork, id: UUID) -> Order:
     return order
 
 
-async def orders_of(work: UnitOfWork, customer_id: UUID, before: UUID, limit: int) -> list[Order]:
-    """Newest first, from behind `before`."""
+async def orders_of_customer(work: UnitOfWork, customer_id: UUID, before: UUID, limit: int) -> list[Order]:
+    """The newest first, beginning after `before`."""
     return await work.fetch(_orders, customer_id=customer_id, before=before, limit=limit)
 
 
-async def steps_of(work: UnitOfWork, order_id: UUID) -> list[Step]:
+async def steps_of_order(work: UnitOfWork, order_id: UUID) -> list[Step]:
     return await work.fetch(_steps, order_id=order_id)
 
 
 async def orders_after(work: UnitOfWork, after: UUID, limit: int) -> list[Order]:
-    """All there are, by id."""
+    """All orders by id, beginning after `after`."""
     return await work.fetch(_orders_after, after=after, limit=limit)
 
 

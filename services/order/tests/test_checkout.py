@@ -1,4 +1,4 @@
-"""The cart, quotes and the checkout, with the real product, shipping and user services behind them."""
+"""The cart, quotes and the checkout, against the real product, shipping and user services."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from chassis.database import new_id
 from chassis.service import installed
-from chassis.tables import new_id
 from chassis.testing import Launch, Launched, free_port
 from contracts.product import ReserveStock
 from contracts.user import ReportErasure, UserErased
@@ -21,7 +21,7 @@ CARD = "tok_visa"
 
 @dataclass
 class Buyer:
-    """A customer with an address, in front of order's own API."""
+    """A customer with an address, who uses the API of order, and the services that order calls."""
 
     order: Launched
     product: Launched
@@ -31,17 +31,17 @@ class Buyer:
     address_id: str
     product_id: str
 
-    async def put(self, quantity: object = 1, product_id: str | None = None) -> httpx.Response:
+    async def put_line(self, quantity: object = 1, product_id: str | None = None) -> httpx.Response:
         return await self.http.put(f"/cart/lines/{product_id or self.product_id}", json={"quantity": quantity})
 
     async def check_out(self, key: str | None = None, **changes: object) -> httpx.Response:
         body = {"address_id": self.address_id, "payment_token": CARD, **changes}
         return await self.http.post("/checkouts", json=body, headers={"Idempotency-Key": key or str(uuid4())})
 
-    async def quote(self) -> Any:
+    async def request_quote(self) -> Any:
         return (await self.http.post("/quotes", json={"address_id": self.address_id})).json()
 
-    async def reprice(self, price_cents: int) -> None:
+    async def change_price(self, price_cents: int) -> None:
         async with self.product.as_service() as staff:
             (await staff.patch(f"/products/{self.product_id}", json={"price_cents": price_cents})).raise_for_status()
 
@@ -57,12 +57,12 @@ async def buyer(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Buyer:
     lamp = {"id": str(new_id()), "name": "Lamp", "description": "", "category": "Lighting", "price_cents": 500}
     async with product.as_service() as staff:
         (await staff.post("/products", json=[{**lamp, "currency": "EUR", "on_hand": 10}])).raise_for_status()
-    http, address_id = await _registered(order, user)
+    http, address_id = await _register(order, user)
     return Buyer(order, product, shipping, user, http, address_id, str(lamp["id"]))
 
 
-async def _registered(order: Launched, user: Launched) -> tuple[httpx.AsyncClient, str]:
-    """A client of order with the token of a new account, and the id of its address."""
+async def _register(order: Launched, user: Launched) -> tuple[httpx.AsyncClient, str]:
+    """Register an account; returns a client of order with its token, and the id of its address."""
     account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada"}
     home = {"name": "Ada", "street": "1 Street", "postcode": "10115", "city": "Berlin", "country": "DE"}
     async with user.client() as http:
@@ -74,12 +74,12 @@ async def _registered(order: Launched, user: Launched) -> tuple[httpx.AsyncClien
     return order.client(access_token), str(address["id"])
 
 
-def code(answer: httpx.Response) -> tuple[int, str]:
+def status_and_code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
 async def test_a_checkout_makes_an_order_of_the_cart(buyer: Buyer) -> None:
-    assert (await buyer.put(2)).json()["total_cents"] == 1000
+    assert (await buyer.put_line(2)).json()["total_cents"] == 1000
     answer = await buyer.check_out()
     placed = answer.json()
     assert (answer.status_code, placed["status"], placed["total_cents"]) == (202, "placed", 1000 + 490)
@@ -91,36 +91,39 @@ async def test_a_checkout_makes_an_order_of_the_cart(buyer: Buyer) -> None:
     assert listed == (await buyer.http.get(f"/orders/{placed['order_id']}")).json()
 
 
-async def test_a_cart_has_a_line_per_product_and_can_be_emptied(buyer: Buyer) -> None:
-    await buyer.put(1)
-    (line,) = (await buyer.put(3)).json()["lines"]
+async def test_a_cart_has_one_line_for_each_product_and_can_be_emptied(buyer: Buyer) -> None:
+    await buyer.put_line(1)
+    (line,) = (await buyer.put_line(3)).json()["lines"]
     assert line["quantity"] == 3
     assert (await buyer.http.delete(f"/cart/lines/{buyer.product_id}")).json()["lines"] == []
 
 
-async def test_a_checkout_is_answered_once_per_key(buyer: Buyer) -> None:
-    await buyer.put()
+async def test_an_idempotency_key_makes_one_order(buyer: Buyer) -> None:
+    await buyer.put_line()
     answers = await asyncio.gather(*[buyer.check_out("same-key") for _ in range(8)])
     assert {answer.status_code for answer in answers} <= {202, 409}
     assert len({answer.json()["order_id"] for answer in answers if answer.status_code == 202}) == 1
     again = await buyer.check_out("same-key")
     assert again.json()["order_id"] in {answer.json().get("order_id") for answer in answers}
-    assert code(await buyer.check_out("same-key", payment_token="tok_other")) == (409, "idempotency_key_reused")
+    assert status_and_code(await buyer.check_out("same-key", payment_token="tok_other")) == (
+        409,
+        "idempotency_key_reused",
+    )
     assert len(await buyer.order.rows(Order)) == 1
 
 
 async def test_two_checkouts_of_one_cart_make_one_order(buyer: Buyer) -> None:
-    await buyer.put()
+    await buyer.put_line()
     answers = await asyncio.gather(*[buyer.check_out() for _ in range(6)])
     assert [answer.status_code for answer in answers].count(202) == 1
     assert len(await buyer.order.rows(Order)) == 1
 
 
-async def test_a_price_that_has_changed_refuses_the_checkout_and_keeps_the_cart(buyer: Buyer) -> None:
-    await buyer.put(2)
-    await buyer.reprice(600)
+async def test_a_checkout_at_changed_prices_is_refused_and_keeps_the_cart(buyer: Buyer) -> None:
+    await buyer.put_line(2)
+    await buyer.change_price(600)
     answer = await buyer.check_out()
-    assert code(answer) == (409, "price_changed")
+    assert status_and_code(answer) == (409, "price_changed")
     assert answer.json()["total_cents"] == 1200 + 490
     assert len(await buyer.order.rows(Cart)) == 1
     accepted = await buyer.check_out(total_cents=1200 + 490)
@@ -128,38 +131,41 @@ async def test_a_price_that_has_changed_refuses_the_checkout_and_keeps_the_cart(
 
 
 @pytest.mark.parametrize("quantity", [0, -1, 1_001, 1.5, "many", None])
-async def test_a_quantity_that_makes_no_sense_is_refused(buyer: Buyer, quantity: object) -> None:
-    answer = await buyer.put(quantity)
-    assert code(answer) == (422, "invalid_input")
+async def test_an_invalid_quantity_is_refused(buyer: Buyer, quantity: object) -> None:
+    answer = await buyer.put_line(quantity)
+    assert status_and_code(answer) == (422, "invalid_input")
     assert answer.json()["errors"][0]["field"] == "quantity"
     assert await buyer.order.rows(Cart) == []
 
 
-async def test_what_is_not_there_is_refused_and_changes_nothing(buyer: Buyer) -> None:
-    assert code(await buyer.put(1, str(new_id()))) == (404, "product_not_found")
-    assert code(await buyer.check_out()) == (409, "cart_empty")
-    await buyer.put()
-    assert code(await buyer.check_out(address_id=str(new_id()))) == (422, "address_not_found")
-    assert code(await buyer.check_out(unknown="field")) == (422, "invalid_input")
-    assert code(await buyer.http.post("/checkouts", json={})) == (422, "invalid_input")  # and no Idempotency-Key
+async def test_unknown_things_are_refused_and_change_nothing(buyer: Buyer) -> None:
+    assert status_and_code(await buyer.put_line(1, str(new_id()))) == (404, "product_not_found")
+    assert status_and_code(await buyer.check_out()) == (409, "cart_empty")
+    await buyer.put_line()
+    assert status_and_code(await buyer.check_out(address_id=str(new_id()))) == (422, "address_not_found")
+    assert status_and_code(await buyer.check_out(unknown="field")) == (422, "invalid_input")
+    assert status_and_code(await buyer.http.post("/checkouts", json={})) == (
+        422,
+        "invalid_input",
+    )  # without an Idempotency-Key, too
     assert await buyer.order.rows(Order) == []
     assert len(await buyer.order.rows(Cart)) == 1
 
 
-async def test_somebody_else_sees_no_order(buyer: Buyer) -> None:
-    await buyer.put()
+async def test_another_customer_sees_no_order(buyer: Buyer) -> None:
+    await buyer.put_line()
     placed = (await buyer.check_out()).json()
-    stranger, _ = await _registered(buyer.order, buyer.user)
+    stranger, _ = await _register(buyer.order, buyer.user)
     for path in (f"/orders/{placed['order_id']}", f"/orders/{placed['order_id']}/history", f"/orders/{new_id()}"):
-        assert code(await stranger.get(path)) == (404, "order_not_found")
+        assert status_and_code(await stranger.get(path)) == (404, "order_not_found")
     assert (await stranger.get("/orders")).json()["items"] == []
 
 
-async def test_a_quote_holds_although_prices_rise_and_its_owners_are_away(buyer: Buyer) -> None:
-    await buyer.put(2)
-    quote = await buyer.quote()
+async def test_a_quote_holds_when_prices_rise_and_product_is_unavailable(buyer: Buyer) -> None:
+    await buyer.put_line(2)
+    quote = await buyer.request_quote()
     assert quote["total_cents"] == 1000 + 490
-    await buyer.reprice(600)
+    await buyer.change_price(600)
     buyer.product.instance.stop.set()
     answer = await buyer.check_out(quote_id=quote["id"], total_cents=quote["total_cents"])
     assert (answer.status_code, answer.json()["total_cents"]) == (202, 1490)
@@ -167,50 +173,50 @@ async def test_a_quote_holds_although_prices_rise_and_its_owners_are_away(buyer:
     assert await buyer.order.rows(Quote) == []
 
 
-async def test_a_quote_is_for_one_order_of_one_cart_and_its_owner(buyer: Buyer) -> None:
-    await buyer.put(2)
-    quote = await buyer.quote()
-    await buyer.put(3)
-    assert code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_does_not_fit")
-    await buyer.put(2)
-    stranger, address_id = await _registered(buyer.order, buyer.user)
+async def test_a_quote_is_for_one_order_of_one_cart_of_its_customer(buyer: Buyer) -> None:
+    await buyer.put_line(2)
+    quote = await buyer.request_quote()
+    await buyer.put_line(3)
+    assert status_and_code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_does_not_fit")
+    await buyer.put_line(2)
+    stranger, address_id = await _register(buyer.order, buyer.user)
     await stranger.put(f"/cart/lines/{buyer.product_id}", json={"quantity": 2})
     body = {"address_id": address_id, "payment_token": CARD, "quote_id": quote["id"]}
     theirs = await stranger.post("/checkouts", json=body, headers={"Idempotency-Key": "their-key"})
-    assert code(theirs) == (409, "quote_expired")
+    assert status_and_code(theirs) == (409, "quote_expired")
     assert (await buyer.check_out(quote_id=quote["id"])).status_code == 202
-    await buyer.put(2)
-    assert code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_expired")
-    assert len(await buyer.order.rows(Cart)) == 2  # whoever was refused still has a cart
+    await buyer.put_line(2)
+    assert status_and_code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_expired")
+    assert len(await buyer.order.rows(Cart)) == 2  # both carts whose checkout was refused
 
 
-async def test_a_quote_ends(buyer: Buyer) -> None:
-    await buyer.put()
-    quote = await buyer.quote()
+async def test_a_quote_expires(buyer: Buyer) -> None:
+    await buyer.put_line()
+    quote = await buyer.request_quote()
     async with buyer.order.instance.database.work() as work:
         (kept,) = await work.lock(Quote, id=[UUID(quote["id"])])
         kept.valid_until = work.now
-    assert code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_expired")
+    assert status_and_code(await buyer.check_out(quote_id=quote["id"])) == (409, "quote_expired")
     await buyer.order.settled()
     assert await buyer.order.rows(Quote) == []
 
 
 async def test_heavy_goods_cost_more_to_send(buyer: Buyer) -> None:
-    await buyer.put(1)
-    light = (await buyer.quote())["shipping_cents"]
-    await buyer.put(10)
-    assert (await buyer.quote())["shipping_cents"] > light
+    await buyer.put_line(1)
+    light = (await buyer.request_quote())["shipping_cents"]
+    await buyer.put_line(10)
+    assert (await buyer.request_quote())["shipping_cents"] > light
 
 
-async def test_the_price_of_a_parcel_still_holds_while_shipping_is_away(buyer: Buyer) -> None:
-    await buyer.put()
-    first = await buyer.quote()
+async def test_cached_shipping_rates_are_used_while_shipping_is_unavailable(buyer: Buyer) -> None:
+    await buyer.put_line()
+    first = await buyer.request_quote()
     buyer.shipping.instance.stop.set()
-    assert (await buyer.quote())["shipping_cents"] == first["shipping_cents"]
+    assert (await buyer.request_quote())["shipping_cents"] == first["shipping_cents"]
 
 
-async def test_a_cart_nobody_touches_goes_away(buyer: Buyer) -> None:
-    await buyer.put()
+async def test_an_untouched_cart_expires(buyer: Buyer) -> None:
+    await buyer.put_line()
     async with buyer.order.instance.database.work() as work:
         (mine,) = await work.lock(Cart, id=[(await buyer.order.rows(Cart))[0].id])
         mine.expires_at = work.now
@@ -218,11 +224,11 @@ async def test_a_cart_nobody_touches_goes_away(buyer: Buyer) -> None:
     assert await buyer.order.rows(Cart) == []
 
 
-async def test_who_is_erased_leaves_orders_without_a_person(buyer: Buyer) -> None:
-    await buyer.put()
+async def test_an_erased_customer_leaves_orders_but_no_cart_and_no_quote(buyer: Buyer) -> None:
+    await buyer.put_line()
     placed = (await buyer.check_out()).json()
-    await buyer.put()
-    await buyer.quote()
+    await buyer.put_line()
+    await buyer.request_quote()
     customer, erasure = UUID(placed["customer_id"]), new_id()
     await buyer.order.send(UserErased(user_id=customer, erasure_id=erasure))
     assert await buyer.order.rows(Cart) == []
@@ -233,11 +239,11 @@ async def test_who_is_erased_leaves_orders_without_a_person(buyer: Buyer) -> Non
     ]
 
 
-async def test_what_is_not_sold_any_more_stays_in_the_cart_and_is_named(buyer: Buyer) -> None:
-    await buyer.put(2)
+async def test_a_withdrawn_product_stays_in_the_cart_and_is_named(buyer: Buyer) -> None:
+    await buyer.put_line(2)
     async with buyer.product.as_service() as staff:
         (await staff.delete(f"/products/{buyer.product_id}")).raise_for_status()
     answer = await buyer.check_out()
-    assert code(answer) == (404, "product_not_found")
+    assert status_and_code(answer) == (404, "product_not_found")
     assert "Lamp" in answer.json()["detail"]
     assert len((await buyer.http.get("/cart")).json()["lines"]) == 1

@@ -1,18 +1,20 @@
-"""Requests to the provider are written down before they are made, and made after the commit."""
+"""Attempts: requests to the provider, stored before the commit and sent after it."""
 
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from payment.models import Attempt, AttemptKind, Payment
 
 SOON = timedelta(seconds=1)
 
 
-def ask_for(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) -> None:
-    """Ask the provider for this, until its answer is known. Without `amount_cents` it is about the whole payment."""
+def add_attempt(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) -> None:
+    """Add a request to the provider, which is repeated until its outcome is known.
+
+    `more` are further columns of the attempt; without `amount_cents` the request is for the whole payment.
+    """
     values = {"amount_cents": payment.amount_cents, "provider_id": payment.provider_id, **more}
     row = Attempt.new(
         id=new_id(),
@@ -20,17 +22,17 @@ def ask_for(kind: AttemptKind, payment: Payment, work: UnitOfWork, **more: Any) 
         kind=kind,
         currency=payment.currency,
         due_at=work.now,
-        cause=work.origin(),
+        causation=work.causation(),
         **values,
     )
     work.add(row)
 
 
-def ask_soon(attempts: Iterable[Attempt], work: UnitOfWork) -> None:
-    """There is news at the provider: ask again, with the same key, for what is unknown.
+def retry_soon(attempts: Iterable[Attempt], work: UnitOfWork) -> None:
+    """Repeat the attempts whose outcome is unknown within a second, because something has changed at the provider.
 
-    Within a second, not at once: the answer of a call that is under way is dropped for that of the next one, and so
-    a storm of news makes a call a second.
+    Not at once: a new `due_at` invalidates the answer to a call that is running. With the delay, a burst of webhooks
+    makes one call a second.
     """
     for unknown in attempts:
         if unknown.due_at is not None:

@@ -1,6 +1,4 @@
-"""Where the payment provider is, how long it may take, and the secret it signs its webhooks with."""
-
-from typing import Annotated
+"""The settings of the payment service."""
 
 from pydantic import Field
 
@@ -8,6 +6,16 @@ from chassis.config import Settings
 
 
 class PaymentSettings(Settings):
-    provider_url: str = "http://127.0.0.1:8090"
-    provider_timeout_seconds: Annotated[float, Field(gt=0, lt=15)] = 10  # twice that is below the lease of an attempt
-    provider_webhook_secret: Annotated[str, Field(min_length=1)]  # base64, as Standard Webhooks has it
+    """Where the payment provider is, how long it may take, and how its webhooks are signed."""
+
+    provider_url: str = Field("http://127.0.0.1:8090", description="The address of the payment provider's API.")
+    provider_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        lt=15,  # an attempt makes two requests at most, and both have to fit into its lease of 30 seconds
+        description="How long one request to the provider may take.",
+    )
+    provider_webhook_secret: str = Field(
+        min_length=1,
+        description="The secret that the provider signs its webhooks with, in base64, as in Standard Webhooks.",
+    )

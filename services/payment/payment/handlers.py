@@ -1,29 +1,31 @@
-"""The life of a payment, read from top to bottom: commands make attempts, the outcomes of attempts make events.
+"""The state machine of a payment: commands add attempts, and the outcomes of attempts send events.
 
 | state           | AuthorizePayment  | CapturePayment        | VoidPayment      | RefundPayment | outcome of attempt  |
 |-----------------|-------------------|-----------------------|------------------|---------------|---------------------|
 | (none)          | authorizing       | PaymentCaptureRefused | voided           | -Refused      |                     |
-| authorizing     |                   | PaymentCaptureRefused | waits            | -Refused      | authorized/declined |
+| authorizing     |                   | PaymentCaptureRefused | pending          | -Refused      | authorized/declined |
 | authorized      | PaymentAuthorized | capturing             | voiding          | -Refused      |                     |
 | declined        | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided    | -Refused      |                     |
-| capturing       | PaymentAuthorized |                       | waits            | waits         | captured/-refused   |
-| captured        | PaymentAuthorized | PaymentCaptured       | voiding or waits | an attempt    | -Refunded/-Refused  |
+| capturing       | PaymentAuthorized |                       | pending          | pending       | captured/-refused   |
+| captured        | PaymentAuthorized | PaymentCaptured       | voiding¹         | an attempt    | -Refunded/-Refused  |
 | capture_refused | PaymentAuthorized | capturing             | voiding          | -Refused      |                     |
 | voiding         |                   | PaymentCaptureRefused |                  | -Refused      | voided              |
 | voided          | PaymentDeclined   | PaymentCaptureRefused | PaymentVoided    | -Refused      |                     |
 
-An outcome is announced by the event of its state. Where nothing is answered, the outcome under way is the answer.
-A captured payment stays captured while parts of it are refunded, several at once if asked so; a VoidPayment waits for
-their outcomes and then gives back the rest, and no refund is begun after it.
+¹ Pending while the outcome of a refund is unknown.
+
+Each outcome is announced by the event of its state. Where the table shows no answer to a command, the outcome of the
+running attempt will be the answer. A captured payment stays captured while parts of it are refunded, also several at
+the same time. A VoidPayment waits for their outcomes and then refunds the rest; later refunds are refused.
 """
 
-import random
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.due import Due
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, rows
+from chassis.jobs import Deadlines
+from chassis.messaging import Subscriptions
+from chassis.resilience import retry_delay_seconds
 from contracts.payment import (
     AuthorizePayment,
     CapturePayment,
@@ -36,13 +38,13 @@ from contracts.payment import (
     VoidPayment,
 )
 from payment import refunds
-from payment.attempts import ask_for
+from payment.attempts import add_attempt
 from payment.ledger import post
-from payment.models import Account, Attempt, AttemptKind, Payment, PaymentState, Refund, RefundState
-from payment.provider import Outcome, ask
+from payment.models import Attempt, AttemptKind, LedgerAccount, Payment, PaymentRefundState, PaymentState, Refund
+from payment.provider import ProviderOutcome, request_outcome
 
 on = Subscriptions()
-due = Due()
+deadlines = Deadlines()
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 0.5, 60
 
 
@@ -57,7 +59,7 @@ def authorize_payment(command: AuthorizePayment, work: UnitOfWork) -> None:
             state=PaymentState.AUTHORIZING,
         )
         work.add(payment)
-        ask_for(AttemptKind.AUTHORIZE, payment, work, payment_token=command.payment_token)
+        add_attempt(AttemptKind.AUTHORIZE, payment, work, payment_token=command.payment_token)
     elif payment.state in (PaymentState.DECLINED, PaymentState.VOIDED):
         work.send(PaymentDeclined(order_id=payment.order_id, reason=payment.reason or payment.state))
     elif payment.state not in (PaymentState.AUTHORIZING, PaymentState.VOIDING):
@@ -71,7 +73,7 @@ def capture_payment(command: CapturePayment, work: UnitOfWork) -> None:
         case PaymentState.AUTHORIZED | PaymentState.CAPTURE_REFUSED:
             assert payment is not None
             payment.state = PaymentState.CAPTURING
-            ask_for(AttemptKind.CAPTURE, payment, work)
+            add_attempt(AttemptKind.CAPTURE, payment, work)
         case PaymentState.CAPTURED:
             assert payment is not None
             work.send(_captured(payment))
@@ -81,12 +83,13 @@ def capture_payment(command: CapturePayment, work: UnitOfWork) -> None:
             work.send(PaymentCaptureRefused(order_id=command.order_id, reason=state or "never_authorized"))
 
 
-def _asked_back(about: VoidPayment | Attempt, work: UnitOfWork) -> list[UUID]:
+def _order_with_refunds(about: VoidPayment | Attempt, work: UnitOfWork) -> list[UUID]:
+    """The order's id if it has refunds, so that most payments do without one more query."""
     payment = work.get(Payment, about.order_id)
-    return [payment.order_id] if payment is not None and payment.asked_back_cents else []
+    return [payment.order_id] if payment is not None and payment.refund_requested_cents else []
 
 
-@on(VoidPayment, needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_asked_back)])
+@on(VoidPayment, needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_order_with_refunds)])
 def void_payment(command: VoidPayment, work: UnitOfWork) -> None:
     payment = work.get(Payment, command.order_id)
     if payment is None:
@@ -96,19 +99,19 @@ def void_payment(command: VoidPayment, work: UnitOfWork) -> None:
 
 
 def _void(payment: Payment, work: UnitOfWork) -> None:
-    """End with no money held: at once, by an attempt, or after the attempt whose outcome is unknown."""
+    """Leave no money held: at once, by an attempt, or once the outcome of the running attempt is known."""
     match payment.state:
         case PaymentState.AUTHORIZING | PaymentState.CAPTURING:
-            payment.void_waits = True
-        case PaymentState.CAPTURED if refunds.under_way(payment, work):
-            payment.void_waits = True
-        case PaymentState.CAPTURED if payment.asked_back_cents == payment.amount_cents:
+            payment.void_pending = True
+        case PaymentState.CAPTURED if refunds.has_pending(payment, work):
+            payment.void_pending = True
+        case PaymentState.CAPTURED if payment.refund_requested_cents == payment.amount_cents:
             payment.state = PaymentState.VOIDED
             work.send(PaymentVoided(order_id=payment.order_id))
         case PaymentState.AUTHORIZED | PaymentState.CAPTURED | PaymentState.CAPTURE_REFUSED:
             payment.state = PaymentState.VOIDING
-            rest = payment.amount_cents - payment.asked_back_cents
-            ask_for(AttemptKind.VOID, payment, work, amount_cents=rest)
+            rest = payment.amount_cents - payment.refund_requested_cents
+            add_attempt(AttemptKind.VOID, payment, work, amount_cents=rest)
         case PaymentState.DECLINED | PaymentState.VOIDED:
             work.send(PaymentVoided(order_id=payment.order_id))
 
@@ -117,30 +120,33 @@ def _void(payment: Payment, work: UnitOfWork) -> None:
 def refund_payment(command: RefundPayment, work: UnitOfWork) -> None:
     payment, refund = work.get(Payment, command.order_id), work.get(Refund, command.order_id, command.refund_id)
     if refund is not None:
-        return refunds.answer(refund, work)
+        return refunds.announce_result(refund, work)
     refund = Refund.new(
-        order_id=command.order_id, id=command.refund_id, amount_cents=command.amount_cents, state=RefundState.ASKED
+        order_id=command.order_id,
+        id=command.refund_id,
+        amount_cents=command.amount_cents,
+        state=PaymentRefundState.AWAITING_CAPTURE,
     )
     work.add(refund)
     if payment is None:
         return refunds.refuse(refund, "never_captured", work)
-    if reason := refunds.why_not(payment, command.amount_cents):
+    if reason := refunds.refusal_reason(payment, command.amount_cents):
         return refunds.refuse(refund, reason, work)
-    payment.asked_back_cents += refund.amount_cents
-    refunds.start(payment, work)
+    payment.refund_requested_cents += refund.amount_cents
+    refunds.request_pending(payment, work)
 
 
-@due(
+@deadlines(
     Attempt.due_at,
-    call=ask,
+    call=request_outcome,
     lease_seconds=30,
-    needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_asked_back)],
+    needs=[rows(Payment, order_id="order_id"), rows(Refund, order_id=_order_with_refunds)],
 )
-def record_outcome(attempt: Attempt, outcome: Outcome | None, work: UnitOfWork) -> None:
-    """What the provider said becomes the state of the payment; while it is unknown, it is asked for again."""
+def record_outcome(attempt: Attempt, outcome: ProviderOutcome | None, work: UnitOfWork) -> None:
+    """Record the outcome of an attempt, or schedule its next try while the outcome is unknown."""
     if outcome is None:
-        delay = min(FIRST_RETRY_SECONDS * 2 ** min(attempt.tries, 20), MOST_RETRY_SECONDS)
-        attempt.due_at = work.now + timedelta(seconds=delay * random.uniform(0.5, 1))
+        seconds = retry_delay_seconds(attempt.tries, FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS)
+        attempt.due_at = work.now + timedelta(seconds=seconds)
         attempt.tries += 1
         return
     payment = work.get(Payment, attempt.order_id)
@@ -149,16 +155,17 @@ def record_outcome(attempt: Attempt, outcome: Outcome | None, work: UnitOfWork) 
     refund = work.get(Refund, attempt.order_id, attempt.refund_id)
     if refund is not None:
         refused = None if outcome.status == "refunded" else outcome.reason or outcome.status
-        refunds.know(refund, payment, refused, work)
+        refunds.record_result(refund, payment, refused, work)
     else:
-        _know(payment, attempt, outcome, work)
-    refunds.start(payment, work)
-    if payment.void_waits and not refunds.under_way(payment, work):
-        payment.void_waits = False
+        _record_result(payment, attempt, outcome, work)
+    refunds.request_pending(payment, work)
+    if payment.void_pending and not refunds.has_pending(payment, work):
+        payment.void_pending = False
         _void(payment, work)
 
 
-def _know(payment: Payment, attempt: Attempt, outcome: Outcome, work: UnitOfWork) -> None:
+def _record_result(payment: Payment, attempt: Attempt, outcome: ProviderOutcome, work: UnitOfWork) -> None:
+    """Set the payment's state, post what happened to the money, and send the event."""
     payment.provider_id = outcome.id
     match attempt.kind, outcome.status:
         case AttemptKind.AUTHORIZE, "declined":
@@ -166,19 +173,19 @@ def _know(payment: Payment, attempt: Attempt, outcome: Outcome, work: UnitOfWork
             work.send(PaymentDeclined(order_id=payment.order_id, reason=payment.reason))
         case AttemptKind.AUTHORIZE, _:
             payment.state = PaymentState.AUTHORIZED
-            post(payment, attempt.amount_cents, work, debit=Account.HELD, credit=Account.CUSTOMER)
+            post(payment, attempt.amount_cents, work, debit=LedgerAccount.HELD, credit=LedgerAccount.CUSTOMER)
             work.send(_authorized(payment))
         case AttemptKind.CAPTURE, "captured":
             payment.state, payment.reason = PaymentState.CAPTURED, None
-            post(payment, attempt.amount_cents, work, debit=Account.CAPTURED, credit=Account.HELD)
+            post(payment, attempt.amount_cents, work, debit=LedgerAccount.CAPTURED, credit=LedgerAccount.HELD)
             work.send(_captured(payment))
         case AttemptKind.CAPTURE, _:
             payment.state, payment.reason = PaymentState.CAPTURE_REFUSED, outcome.reason or outcome.status
             work.send(PaymentCaptureRefused(order_id=payment.order_id, reason=payment.reason))
         case AttemptKind.VOID, status:
             payment.state, payment.reason = PaymentState.VOIDED, None
-            was = Account.CAPTURED if status == "refunded" else Account.HELD
-            post(payment, attempt.amount_cents, work, debit=Account.VOIDED, credit=was)
+            was = LedgerAccount.CAPTURED if status == "refunded" else LedgerAccount.HELD
+            post(payment, attempt.amount_cents, work, debit=LedgerAccount.VOIDED, credit=was)
             work.send(PaymentVoided(order_id=payment.order_id))
 
 

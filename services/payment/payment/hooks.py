@@ -1,38 +1,43 @@
-"""What the provider tells us unasked: webhooks signed as the Standard Webhooks specification 1.0.0 says.
+"""Webhooks of the provider, signed as in Standard Webhooks 1.0.0.
 
-A webhook only says that there is news: the outcome is learned in the one way there is, by asking with the same key. So
-it does no harm that webhooks come twice, late, in another order, or before the answer to our own call.
+A webhook only makes the service repeat its attempts whose outcome is unknown, with the same idempotency keys. So
+webhooks are harmless when they come twice, late, in another order, or before the answer to our own call.
 """
 
 import logging
-from typing import cast
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from chassis.web import Router, Runtime, Work
-from chassis.webhooks import signed
+from chassis.web import Router, Runtime, SignatureRefused, Work, raises, verify_webhook
+from contracts.payment_api import PaymentNotFound
 from payment.config import PaymentSettings
-from payment.errors import PaymentNotFound
 from payment.queries import payment_of_order
-from payment.reconciliation import settle
+from payment.reconciliation import retry_unknown_attempts
 
 logger = logging.getLogger(__name__)
-router = Router(prefix="/hooks")
+router = Router(prefix="/hooks", tags=["Webhooks"])
 
 
-class News(BaseModel):
-    """A webhook of the provider; `reference` is our order's id. What it says beyond that is not needed."""
+class ProviderWebhook(BaseModel):
+    """A webhook of the provider. Its other fields are not needed."""
 
-    reference: UUID
+    reference: UUID = Field(description="The id of the order.")
 
 
-@router.post("/provider", status_code=204)
-async def hear_provider(request: Request, work: Work, runtime: Runtime) -> None:
-    news = await signed(request, cast(PaymentSettings, runtime.settings).provider_webhook_secret, News)
+@router.post("/provider", status_code=204, responses=raises(SignatureRefused))
+async def receive_provider_webhook(request: Request, work: Work, runtime: Runtime[PaymentSettings]) -> None:
+    """Receive a webhook of the payment provider
+
+    For the provider, which signs its requests as in Standard Webhooks. A webhook about an unknown payment is accepted
+    and logged.
+    """
+    webhook = await verify_webhook(request, runtime.settings.provider_webhook_secret, ProviderWebhook)
     try:
-        await payment_of_order(work, news.reference)
+        await payment_of_order(work, webhook.reference)
     except PaymentNotFound:
-        logger.warning("the provider speaks of a payment that is not ours", extra={"order_id": str(news.reference)})
-    await settle([news.reference], work)
+        logger.warning(
+            "the provider sent a webhook about an unknown payment", extra={"order_id": str(webhook.reference)}
+        )
+    await retry_unknown_attempts([webhook.reference], work)

@@ -1,4 +1,4 @@
-"""The books: what happens to money is a posting, which always balances because one line names both of its accounts.
+"""The ledger: each movement of money is one entry with a debit and a credit account, so that it always balances.
 
 | what happened       | debit (to) | credit (from) |
 |---------------------|------------|---------------|
@@ -8,18 +8,18 @@
 | voided, captured    | voided     | captured      |
 | refunded            | refunded   | captured      |
 
-A balance is what came in less what went out: nothing is lost, so all of them together are zero.
+This is double-entry bookkeeping with both sides in one row. The balance of an account is its debits less its credits;
+the balances of all accounts add up to zero.
 """
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
-from payment.models import Account, Entry, Payment
+from chassis.database import UnitOfWork, new_id
+from payment.models import LedgerAccount, LedgerEntry, Payment
 
 
-def post(payment: Payment, cents: int, work: UnitOfWork, *, debit: Account, credit: Account) -> None:
-    """Move so many cents of the payment from one account to another."""
+def post(payment: Payment, cents: int, work: UnitOfWork, *, debit: LedgerAccount, credit: LedgerAccount) -> None:
+    """Post an entry: move cents of the payment from the account `credit` to the account `debit`."""
     payment.reconciled = False
-    entry = Entry.new(
+    entry = LedgerEntry.new(
         id=new_id(), order_id=payment.order_id, at=work.now, debit=debit, credit=credit, amount_cents=cents
     )
     work.add(entry)

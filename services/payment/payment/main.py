@@ -1,17 +1,18 @@
-"""Payment: holds, takes and gives back money through a payment provider, and keeps books of it."""
+"""Payment: authorizes, captures, voids and refunds through a payment provider, and keeps the books."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import payment as contract
-from payment import handlers, hooks, models, routes, tasks
+from payment import handlers, hooks, routes, tasks
 from payment.config import PaymentSettings
 
 service = Service(
     contract.api,
     routers=[routes.router, hooks.router],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     tasks=tasks.tasks,
     settings=PaymentSettings,
-    models=models,
+    schema=Schema.of("payment"),
     hooks="/hooks",
 )

@@ -1,4 +1,4 @@
-"""What is held for an order, each request that was made to the provider about it, and the books."""
+"""The tables of payments, attempts (requests to the provider), refunds, the ledger and reconciliation."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,18 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
-
-
-class Row(Table, registry=registry()):
-    """The base of this service's tables."""
+from chassis.database import Table, Timestamptz
 
 
 class PaymentState(StrEnum):
-    """What we know of the money. While it ends in -ing, the outcome of one attempt is unknown."""
+    """The state of a payment. A state that ends in -ing means that the outcome of an attempt is unknown."""
 
     AUTHORIZING = "authorizing"
     AUTHORIZED = "authorized"
@@ -31,21 +26,28 @@ class PaymentState(StrEnum):
 
 
 class AttemptKind(StrEnum):
+    """What an attempt requests of the provider."""
+
     AUTHORIZE = "authorize"
     CAPTURE = "capture"
     VOID = "void"
     REFUND = "refund"
 
 
-class RefundState(StrEnum):
-    ASKED = "asked"  # waits for the outcome of the capture
-    REFUNDING = "refunding"  # the outcome of its attempt is unknown
+class PaymentRefundState(StrEnum):
+    """The state of a refund at this service."""
+
+    AWAITING_CAPTURE = "awaiting_capture"  # the outcome of the capture is unknown
+    REFUNDING = "refunding"  # the outcome of the refund is unknown
     REFUNDED = "refunded"
     REFUSED = "refused"
 
 
-class Account(StrEnum):
-    """Where the money of a payment can be. What is with the customer is negative: it left there."""
+class LedgerAccount(StrEnum):
+    """The accounts of the ledger: where the money of a payment can be.
+
+    The balance of `customer` is negative, because that is where the money comes from.
+    """
 
     CUSTOMER = "customer"
     HELD = "held"
@@ -54,8 +56,8 @@ class Account(StrEnum):
     REFUNDED = "refunded"
 
 
-class Payment(Row, table=True):
-    """The payment of an order. One that was voided before it was asked for is a tombstone: voided, of nothing."""
+class Payment(Table, table=True):
+    """The payment of an order. VoidPayment before AuthorizePayment leaves a tombstone: voided, with no amount."""
 
     __tablename__ = "payments"
     __table_args__ = (Index("ix_payments_unreconciled", "order_id", postgresql_where=text("NOT reconciled")),)
@@ -65,13 +67,13 @@ class Payment(Row, table=True):
     state: PaymentState = Field(sa_type=String)
     reason: str | None = None
     provider_id: str | None = None
-    void_waits: bool = False  # VoidPayment came while an outcome is unknown
-    asked_back_cents: int = Field(default=0, sa_type=BigInteger)  # the sum of all refunds that are not refused
-    reconciled: bool = False  # the provider says the same since money moved last
+    void_pending: bool = False  # VoidPayment came while an outcome was unknown
+    refund_requested_cents: int = Field(default=0, sa_type=BigInteger)  # the sum of all refunds that are not refused
+    reconciled: bool = False  # the provider has confirmed the amounts since the last entry
 
 
-class Attempt(Row, table=True):
-    """A request to the provider. It is made with `id` as its idempotency key until its outcome is known."""
+class Attempt(Table, table=True):
+    """A request to the provider, repeated with `id` as its idempotency key until the outcome is known."""
 
     __tablename__ = "attempts"
     __table_args__ = (Index("ix_attempts_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),)
@@ -80,49 +82,49 @@ class Attempt(Row, table=True):
     kind: AttemptKind = Field(sa_type=String)
     amount_cents: int = Field(sa_type=BigInteger)
     currency: str
-    payment_token: str | None = None  # forgotten with the outcome
+    payment_token: str | None = None  # deleted once the outcome is known
     provider_id: str | None = None
     refund_id: UUID | None = None
-    outcome: str | None = None  # None: unknown
+    outcome: str | None = None  # None while unknown
     tries: int = 0
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    causation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
 
-class Refund(Row, table=True):
-    """A part of a payment that is to be given back, once per id."""
+class Refund(Table, table=True):
+    """A refund of a part of a payment; each id is refunded once."""
 
     __tablename__ = "refunds"
     order_id: UUID = Field(primary_key=True)
     id: UUID = Field(primary_key=True)
     amount_cents: int = Field(sa_type=BigInteger)
-    state: RefundState = Field(sa_type=String)
+    state: PaymentRefundState = Field(sa_type=String)
     reason: str | None = None
 
 
-class Entry(Row, table=True):
-    """A movement of money, from the account `credit` to the account `debit`. Never changed, never removed."""
+class LedgerEntry(Table, table=True):
+    """A movement of money from the account `credit` to the account `debit`. A trigger refuses changes and deletions."""
 
-    __tablename__ = "entries"
+    __tablename__ = "ledger_entries"
     id: UUID = Field(primary_key=True)
     order_id: UUID = Field(foreign_key="payments.order_id", index=True)
     at: datetime = Field(sa_type=Timestamptz)
-    debit: Account = Field(sa_type=String)
-    credit: Account = Field(sa_type=String)
+    debit: LedgerAccount = Field(sa_type=String)
+    credit: LedgerAccount = Field(sa_type=String)
     amount_cents: int = Field(sa_type=BigInteger)
 
 
-class Balance(Row, table=True):
-    """What the entries up to `closed_id` come to, so that nobody has to add them up again."""
+class Balance(Table, table=True):
+    """The balance of an account up to the entry `closed_id`, so that totals need not add up all entries."""
 
     __tablename__ = "balances"
-    account: Account = Field(primary_key=True, sa_type=String)
+    account: LedgerAccount = Field(primary_key=True, sa_type=String)
     cents: int = Field(sa_type=BigInteger)
     closed_id: UUID
 
 
-class Reconciliation(Row, table=True):
-    """How far the provider's list of changes was compared with the books; one row."""
+class Reconciliation(Table, table=True):
+    """How far the provider's list of changes was compared with the ledger: one row."""
 
     __tablename__ = "reconciliations"
     id: int = Field(primary_key=True)
@@ -131,13 +133,19 @@ class Reconciliation(Row, table=True):
 
 
 class DiscrepancyKind(StrEnum):
-    UNSETTLED = "unsettled"  # the outcome of an attempt is unknown, it is asked for again
-    UNKNOWN = "unknown"  # the provider has money of a payment that we do not know
-    DIFFERS = "differs"  # the provider has another amount than our books
+    """How the provider and the ledger differ.
+
+    `unsettled`: an attempt's outcome is unknown. `unknown`: the provider has a payment that is unknown here. `differs`:
+    the amounts are different.
+    """
+
+    UNSETTLED = "unsettled"  # the outcome of an attempt is unknown; the attempt is repeated
+    UNKNOWN = "unknown"  # the provider has money of a payment that is unknown here
+    DIFFERS = "differs"  # the provider has other amounts than the ledger
 
 
-class Discrepancy(Row, table=True):
-    """A payment at the provider where it and our books do not agree; removed when they do."""
+class Discrepancy(Table, table=True):
+    """A payment whose amounts at the provider and in the ledger differ. The row is deleted once they agree."""
 
     __tablename__ = "discrepancies"
     provider_id: str = Field(primary_key=True)

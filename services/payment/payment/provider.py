@@ -1,32 +1,32 @@
-"""The adapter of the payment provider: an attempt becomes an HTTP request, its answer an outcome, or stays unknown."""
+"""The adapter of the payment provider: it turns an attempt into an HTTP request, and the answer into an outcome."""
 
 import logging
 import time
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import httpx
 import stamina
 from pydantic import BaseModel, TypeAdapter
 
-from chassis.guard import Guard, PutOff
+from chassis.resilience import CallRejected, CircuitBreaker
 from chassis.service import Runtime
 from payment.config import PaymentSettings
 from payment.models import Attempt, AttemptKind
 
 logger = logging.getLogger(__name__)
-KEYS_ARE_KNOWN_SECONDS = 20 * 3600  # the provider forgets them after a day
+IDEMPOTENCY_KEY_SECONDS = 20 * 3600  # the provider keeps keys for a day
 
 
-class Outcome(BaseModel):
-    """The payment, or the refund, at the provider after the request."""
+class ProviderOutcome(BaseModel):
+    """The state of the payment, or of the refund, at the provider after a request."""
 
     id: str | None
     status: Literal["authorized", "declined", "captured", "voided", "refunded", "refused"]
     reason: str | None
 
 
-class Listed(Outcome):
-    """A payment in the provider's list; `changed` numbers its last change among those of all payments."""
+class ListedPayment(ProviderOutcome):
+    """A payment in the provider's list. `changed` is the number of its last change, counted over all payments."""
 
     id: str
     reference: str
@@ -36,18 +36,18 @@ class Listed(Outcome):
     changed: int
 
 
-_outcomes, _list = TypeAdapter(list[Outcome]), TypeAdapter(list[Listed])
+_outcomes, _list = TypeAdapter(list[ProviderOutcome]), TypeAdapter(list[ListedPayment])
 
 
-async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
-    """Make the request of an attempt, safe to repeat. None: the outcome is unknown, the money may have moved or not."""
+async def request_outcome(attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
+    """Send the request of an attempt, which is safe to repeat. None: the outcome is unknown, money may have moved."""
     try:
-        return await _done_before(attempt, runtime) or await _asked(attempt, runtime)
-    except PutOff:
+        return await _earlier_outcome(attempt, runtime) or await _send_request(attempt, runtime)
+    except CallRejected:
         return None
     except (httpx.HTTPError, ValueError) as error:
         logger.warning(
-            "the outcome of a payment attempt is unknown, it will be asked for again",
+            "the outcome of a payment attempt is unknown; the attempt will be repeated",
             extra={
                 "order_id": str(attempt.order_id),
                 "kind": attempt.kind,
@@ -58,38 +58,41 @@ async def ask(attempt: Attempt, runtime: Runtime) -> Outcome | None:
         return None
 
 
-_again = stamina.retry(on=(httpx.HTTPError, PutOff), attempts=5, wait_initial=0.2, wait_max=2)
+_with_retries = stamina.retry(on=(httpx.HTTPError, CallRejected), attempts=5, wait_initial=0.2, wait_max=2)
 
 
-@_again
-async def changed_since(position: int, runtime: Runtime) -> list[Listed]:
-    """A page of the provider's list, in the order of changes; empty at its end. Raises httpx.HTTPError or PutOff."""
+@_with_retries
+async def list_changes(position: int, runtime: Runtime[PaymentSettings]) -> list[ListedPayment]:
+    """The next page of payments by number of change; empty at the end. Raises httpx.HTTPError or PutOff."""
     answer = await _call(runtime, "GET", "/payments", params={"since": position})
     return _list.validate_json(answer.raise_for_status().content)
 
 
-@_again
-async def of_reference(reference: str, runtime: Runtime) -> list[Listed]:
-    """What the provider has for an order. Raises httpx.HTTPError or PutOff."""
+@_with_retries
+async def find_by_reference(reference: str, runtime: Runtime[PaymentSettings]) -> list[ListedPayment]:
+    """The provider's payments for an order. Raises httpx.HTTPError or PutOff."""
     answer = await _call(runtime, "GET", "/payments", params={"reference": reference})
     return _list.validate_json(answer.raise_for_status().content)
 
 
-async def _asked(attempt: Attempt, runtime: Runtime) -> Outcome | None:
+async def _send_request(attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
     path, body = _request(attempt)
     headers = {"Idempotency-Key": str(attempt.id)}
     answer = await _call(runtime, "POST", path, retry=attempt.tries > 0, json=body, headers=headers)
     if answer.status_code == 422 and attempt.kind == AttemptKind.AUTHORIZE:
-        return Outcome(id=None, status="declined", reason="not_accepted")
-    outcome = Outcome.model_validate_json(answer.raise_for_status().content)
+        return ProviderOutcome(id=None, status="declined", reason="not_accepted")
+    outcome = ProviderOutcome.model_validate_json(answer.raise_for_status().content)
     if attempt.kind == AttemptKind.VOID and outcome.status in ("authorized", "captured"):
-        raise ValueError(f"a void that leaves a payment {outcome.status} is none")
+        raise ValueError(f"a void left the payment {outcome.status}")
     return outcome
 
 
-async def _done_before(attempt: Attempt, runtime: Runtime) -> Outcome | None:
-    """What an old request led to, whose key may be forgotten: with it, the money would move a second time."""
-    if time.time() - (attempt.id.int >> 80) / 1000 < KEYS_ARE_KNOWN_SECONDS:  # a UUIDv7 begins with milliseconds
+async def _earlier_outcome(attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
+    """The outcome of an earlier request of an old attempt, whose key the provider may have forgotten.
+
+    Without this look-up, repeating the request would move the money a second time.
+    """
+    if time.time() - (attempt.id.int >> 80) / 1000 < IDEMPOTENCY_KEY_SECONDS:  # a UUIDv7 begins with milliseconds
         return None
     match attempt.kind:
         case AttemptKind.AUTHORIZE:
@@ -97,7 +100,7 @@ async def _done_before(attempt: Attempt, runtime: Runtime) -> Outcome | None:
         case AttemptKind.REFUND:
             path, reference = f"/payments/{attempt.provider_id}/refunds", str(attempt.refund_id)
         case _:
-            return None  # captured and voided once, whatever the key
+            return None  # a payment is captured and voided once, whatever the key
     answer = await _call(runtime, "GET", path, retry=True, params={"reference": reference})
     return next(iter(_outcomes.validate_json(answer.raise_for_status().content)), None)
 
@@ -114,10 +117,12 @@ def _request(attempt: Attempt) -> tuple[str, dict[str, object] | None]:
             return f"/payments/{attempt.provider_id}/{kind}", None
 
 
-async def _call(runtime: Runtime, method: str, path: str, *, retry: bool = False, **request: Any) -> httpx.Response:
-    """The answer, if it is one: what says that the provider is in trouble is raised."""
-    settings = cast(PaymentSettings, runtime.settings)
-    async with runtime.hold(Guard).call(retry=retry):
+async def _call(
+    runtime: Runtime[PaymentSettings], method: str, path: str, *, retry: bool = False, **request: Any
+) -> httpx.Response:
+    """The answer, also one that refuses the request. An answer of an overloaded or failing provider is raised."""
+    settings = runtime.settings
+    async with runtime.resource(CircuitBreaker).call(retry=retry):
         url, timeout = f"{settings.provider_url}{path}", settings.provider_timeout_seconds
         answer = await runtime.http.request(method, url, timeout=timeout, **request)
         return answer.raise_for_status() if answer.status_code == 429 or answer.is_server_error else answer

@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, any_, case
 from sqlmodel import bindparam, col, func, select
 
-from chassis.work import UnitOfWork
-from payment.errors import PaymentNotFound
-from payment.models import Account, Attempt, Balance, Discrepancy, Entry, Payment, Reconciliation, Refund
+from chassis.database import UnitOfWork
+from contracts.payment_api import PaymentNotFound
+from payment.models import Attempt, Balance, Discrepancy, LedgerAccount, LedgerEntry, Payment, Reconciliation, Refund
 
-NEVER, FOREVER = UUID(int=0), UUID(int=2**128 - 1)  # before and after every id
+LOWEST_ID, HIGHEST_ID = UUID(int=0), UUID(int=2**128 - 1)  # before and after every id
 
 _one_of = any_(bindparam("order_ids", type_=ARRAY(Uuid)))
 _payment = select(Payment).where(Payment.order_id == bindparam("order_id"))
@@ -32,25 +32,29 @@ _discrepancies = (
     .order_by(col(Discrepancy.provider_id))
     .limit(bindparam("limit"))
 )
-_doubtful = select(Discrepancy.provider_id).where(Discrepancy.reference == bindparam("reference"))
+_discrepant_ids = select(Discrepancy.provider_id).where(Discrepancy.reference == bindparam("reference"))
 _balances = select(Balance)
-_moved = (
-    select(Entry.debit, Entry.credit, func.sum(Entry.amount_cents).label("cents"))
-    .where(Entry.id > bindparam("after"), Entry.id <= bindparam("until"))
-    .group_by(col(Entry.debit), col(Entry.credit))
+_movements = (
+    select(LedgerEntry.debit, LedgerEntry.credit, func.sum(LedgerEntry.amount_cents).label("cents"))
+    .where(LedgerEntry.id > bindparam("after"), LedgerEntry.id <= bindparam("until"))
+    .group_by(col(LedgerEntry.debit), col(LedgerEntry.credit))
 )
 
 
-def _balance(account: Account) -> Any:
-    """What came into an account less what went out."""
-    sign = case((col(Entry.debit) == account.value, 1), (col(Entry.credit) == account.value, -1), else_=0)
-    return func.sum(sign * col(Entry.amount_cents))
+def _balance(account: LedgerAccount) -> Any:
+    """The debits of an account less its credits."""
+    sign = case((col(LedgerEntry.debit) == account.value, 1), (col(LedgerEntry.credit) == account.value, -1), else_=0)
+    return func.sum(sign * col(LedgerEntry.amount_cents))
 
 
 _books = (
-    select(Entry.order_id, _balance(Account.HELD).label("held"), _balance(Account.CAPTURED).label("captured"))
-    .where(col(Entry.order_id) == _one_of)
-    .group_by(col(Entry.order_id))
+    select(
+        LedgerEntry.order_id,
+        _balance(LedgerAccount.HELD).label("held"),
+        _balance(LedgerAccount.CAPTURED).label("captured"),
+    )
+    .where(col(LedgerEntry.order_id) == _one_of)
+    .group_by(col(LedgerEntry.order_id))
 )
 
 
@@ -62,7 +66,7 @@ async def payment_of_order(work: UnitOfWork, order_id: UUID) -> Payment:
 
 
 async def attempts_of_order(work: UnitOfWork, order_id: UUID) -> list[Attempt]:
-    """The oldest first."""
+    """All attempts of an order, the oldest first."""
     return await work.fetch(_attempts, order_id=order_id)
 
 
@@ -71,17 +75,17 @@ async def refunds_of_order(work: UnitOfWork, order_id: UUID) -> list[Refund]:
 
 
 async def unknown_attempts(work: UnitOfWork, order_ids: Sequence[UUID]) -> list[Attempt]:
-    """Those whose outcome is unknown."""
+    """The attempts of these orders whose outcome is unknown."""
     return await work.fetch(_unknown, order_ids=order_ids)
 
 
 async def unreconciled_after(work: UnitOfWork, order_id: UUID, limit: int) -> list[UUID]:
-    """Orders whose money has moved since the provider last said the same, those after this one."""
+    """Orders that have entries since the provider last confirmed their amounts, by id, beginning after `order_id`."""
     return await work.fetch(_unreconciled, after=order_id, limit=limit)
 
 
-async def position(work: UnitOfWork) -> int:
-    """The number of the provider's last change that was compared with the books."""
+async def compared_position(work: UnitOfWork) -> int:
+    """The number of the provider's last change that was compared with the ledger."""
     return await work.one(_position) or 0
 
 
@@ -89,29 +93,29 @@ async def discrepancies_after(work: UnitOfWork, provider_id: str, limit: int) ->
     return await work.fetch(_discrepancies, after=provider_id, limit=limit)
 
 
-async def doubtful_of_reference(work: UnitOfWork, reference: str) -> list[str]:
-    """The provider's ids where we did not agree about this order."""
-    return await work.fetch(_doubtful, reference=reference)
+async def discrepant_ids_of_reference(work: UnitOfWork, reference: str) -> list[str]:
+    """The provider's ids of payments for this order that have a discrepancy."""
+    return await work.fetch(_discrepant_ids, reference=reference)
 
 
 async def books_of_orders(work: UnitOfWork, order_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-    """The cents held and captured of each; those without entries are left out."""
+    """The cents held and captured for each order by the ledger; orders without entries are left out."""
     found = await work.fetch(_books, order_ids=order_ids)
     return {row["order_id"]: (int(row["held"]), int(row["captured"])) for row in found}
 
 
-async def moved(work: UnitOfWork, after: UUID, until: UUID) -> dict[Account, int]:
-    """By how many cents each account was changed by the entries after one id up to another."""
-    cents: dict[Account, int] = defaultdict(int)
-    for row in await work.fetch(_moved, after=after, until=until):
-        cents[Account(row["debit"])] += int(row["cents"])
-        cents[Account(row["credit"])] -= int(row["cents"])
+async def movements_between(work: UnitOfWork, after: UUID, until: UUID) -> dict[LedgerAccount, int]:
+    """The change of each account in cents by the entries after one id, up to and including another."""
+    cents: dict[LedgerAccount, int] = defaultdict(int)
+    for row in await work.fetch(_movements, after=after, until=until):
+        cents[LedgerAccount(row["debit"])] += int(row["cents"])
+        cents[LedgerAccount(row["credit"])] -= int(row["cents"])
     return cents
 
 
-async def balances(work: UnitOfWork) -> dict[Account, int]:
-    """The cents in each account: closed balances, and what was moved since."""
+async def balances(work: UnitOfWork) -> dict[LedgerAccount, int]:
+    """The cents in each account: the closed balances, and the entries since."""
     closed = await work.fetch(_balances)
-    since = await moved(work, max((it.closed_id for it in closed), default=NEVER), FOREVER)
+    since = await movements_between(work, max((it.closed_id for it in closed), default=LOWEST_ID), HIGHEST_ID)
     before = {it.account: it.cents for it in closed}
-    return {account: before.get(account, 0) + since[account] for account in Account}
+    return {account: before.get(account, 0) + since[account] for account in LedgerAccount}

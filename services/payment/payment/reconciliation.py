@@ -1,21 +1,21 @@
-"""Whether the provider and our books agree on a payment, and what is kept where they do not."""
+"""Reconciliation of payments: comparing the provider's amounts with the ledger, and keeping the discrepancies."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from chassis.work import UnitOfWork
-from payment.attempts import ask_soon
+from chassis.database import UnitOfWork
+from payment.attempts import retry_soon
 from payment.models import Attempt, Discrepancy, DiscrepancyKind, Payment
-from payment.provider import Listed
+from payment.provider import ListedPayment
 from payment.queries import books_of_orders, unknown_attempts
 
 logger = logging.getLogger(__name__)
 
 
-class Seen(NamedTuple):
-    """What the provider has of a payment, in cents; nothing when it does not know it any more."""
+class ProviderBalance(NamedTuple):
+    """What the provider holds and has captured of a payment, in cents; 0 if the provider no longer has the payment."""
 
     provider_id: str
     reference: str
@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     captured: int = 0
 
     @classmethod
-    def of(cls, listed: Listed) -> Self:
+    def of(cls, listed: ListedPayment) -> Self:
         held = listed.amount_cents if listed.status == "authorized" else 0
         return cls(listed.id, listed.reference, held, listed.captured_cents - listed.refunded_cents)
 
@@ -35,8 +35,8 @@ class Seen(NamedTuple):
             return None
 
 
-async def compare(seen: Sequence[Seen], work: UnitOfWork) -> None:
-    """Keep where we differ, forget where we agree again."""
+async def compare_with_books(seen: Sequence[ProviderBalance], work: UnitOfWork) -> None:
+    """Add a discrepancy where the amounts differ, and delete it where they agree again."""
     orders = order_ids(seen)
     await work.lock(Payment, order_id=orders)
     await work.lock(Discrepancy, provider_id=[it.provider_id for it in seen])
@@ -46,14 +46,14 @@ async def compare(seen: Sequence[Seen], work: UnitOfWork) -> None:
         payment = work.get(Payment, it.order_id)
         if payment is None or payment.provider_id != it.provider_id:
             kind = DiscrepancyKind.UNSETTLED if it.order_id in unknown else DiscrepancyKind.UNKNOWN
-            _judge(it, (0, 0), kind, work)
+            _record_comparison(it, (0, 0), kind, work)
         else:
             kind = DiscrepancyKind.UNSETTLED if it.order_id in unknown else DiscrepancyKind.DIFFERS
-            payment.reconciled = _judge(it, books.get(payment.order_id, (0, 0)), kind, work)
+            payment.reconciled = _record_comparison(it, books.get(payment.order_id, (0, 0)), kind, work)
 
 
-def _judge(seen: Seen, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitOfWork) -> bool:
-    """Whether we agree."""
+def _record_comparison(seen: ProviderBalance, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitOfWork) -> bool:
+    """Update the discrepancy of one payment; True if the amounts agree."""
     known = work.get(Discrepancy, seen.provider_id)
     agreed = ours == (seen.held, seen.captured)
     if known is not None:
@@ -70,17 +70,17 @@ def _judge(seen: Seen, ours: tuple[int, int], kind: DiscrepancyKind, work: UnitO
             their_captured_cents=seen.captured,
         )
         work.add(found)
-        if known is not None:  # and not only changed while we looked
-            logger.warning("the provider and our books do not agree", extra=found.model_dump(mode="json"))
+        if known is not None:  # the second time: no change that was made during the first comparison
+            logger.warning("the provider and the ledger do not agree on a payment", extra=found.model_dump(mode="json"))
     return agreed
 
 
-def order_ids(seen: Iterable[Seen]) -> list[UUID]:
+def order_ids(seen: Iterable[ProviderBalance]) -> list[UUID]:
     return [id for it in seen if (id := it.order_id) is not None]
 
 
-async def settle(orders: Collection[UUID], work: UnitOfWork) -> None:
-    """Have what is unknown of these orders asked for soon."""
+async def retry_unknown_attempts(orders: Collection[UUID], work: UnitOfWork) -> None:
+    """Repeat the attempts of these orders whose outcome is unknown."""
     unknown = await unknown_attempts(work, list(orders))
     if unknown:
-        ask_soon(await work.lock(Attempt, id=[attempt.id for attempt in unknown]), work)
+        retry_soon(await work.lock(Attempt, id=[attempt.id for attempt in unknown]), work)

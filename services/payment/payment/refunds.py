@@ -1,60 +1,61 @@
-"""Parts of a payment that are given back, each once per refund_id, together never more than was captured."""
+"""Refunds of a payment: each `refund_id` once, and all together never more than was captured."""
 
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork
 from contracts.payment import PaymentRefunded, PaymentRefundRefused
-from payment.attempts import ask_for
+from payment.attempts import add_attempt
 from payment.ledger import post
-from payment.models import Account, AttemptKind, Payment, PaymentState, Refund, RefundState
+from payment.models import AttemptKind, LedgerAccount, Payment, PaymentRefundState, PaymentState, Refund
 
 
-def why_not(payment: Payment, amount_cents: int) -> str | None:
-    """Why so much of this payment cannot be given back, now or when it is captured."""
-    if payment.void_waits or payment.state not in (PaymentState.CAPTURED, PaymentState.CAPTURING):
-        return "voiding" if payment.void_waits else payment.state
-    if not 0 < amount_cents <= payment.amount_cents - payment.asked_back_cents:
+def refusal_reason(payment: Payment, amount_cents: int) -> str | None:
+    """Why this amount cannot be refunded, now or after the capture; None if it can."""
+    if payment.void_pending or payment.state not in (PaymentState.CAPTURED, PaymentState.CAPTURING):
+        return "voiding" if payment.void_pending else payment.state
+    if not 0 < amount_cents <= payment.amount_cents - payment.refund_requested_cents:
         return "more_than_captured" if amount_cents > 0 else "nothing_to_refund"
     return None
 
 
 def refuse(refund: Refund, reason: str, work: UnitOfWork) -> None:
-    refund.state, refund.reason = RefundState.REFUSED, reason
-    answer(refund, work)
+    """Refuse a refund for good, and send the event."""
+    refund.state, refund.reason = PaymentRefundState.REFUSED, reason
+    announce_result(refund, work)
 
 
-def answer(refund: Refund, work: UnitOfWork) -> None:
-    """Say what became of it; while that is unknown, the outcome under way is the answer."""
-    told = {"order_id": refund.order_id, "refund_id": refund.id}
-    if refund.state == RefundState.REFUNDED:
-        work.send(PaymentRefunded(**told, amount_cents=refund.amount_cents))
-    elif refund.state == RefundState.REFUSED:
-        work.send(PaymentRefundRefused(**told, reason=refund.reason or refund.state))
+def announce_result(refund: Refund, work: UnitOfWork) -> None:
+    """Send the event of a refund that has ended. While its outcome is unknown, the outcome will be the answer."""
+    ids = {"order_id": refund.order_id, "refund_id": refund.id}
+    if refund.state == PaymentRefundState.REFUNDED:
+        work.send(PaymentRefunded(**ids, amount_cents=refund.amount_cents))
+    elif refund.state == PaymentRefundState.REFUSED:
+        work.send(PaymentRefundRefused(**ids, reason=refund.reason or refund.state))
 
 
-def start(payment: Payment, work: UnitOfWork) -> None:
-    """Give back what was asked for, as soon as it is known whether the money is ours."""
-    for refund in work.all(Refund, order_id=payment.order_id, state=RefundState.ASKED):
+def request_pending(payment: Payment, work: UnitOfWork) -> None:
+    """Send the refunds that waited for the capture to the provider, or refuse them if the capture was refused."""
+    for refund in work.loaded(Refund, order_id=payment.order_id, state=PaymentRefundState.AWAITING_CAPTURE):
         if payment.state == PaymentState.CAPTURED:
-            refund.state = RefundState.REFUNDING
-            ask_for(AttemptKind.REFUND, payment, work, amount_cents=refund.amount_cents, refund_id=refund.id)
+            refund.state = PaymentRefundState.REFUNDING
+            add_attempt(AttemptKind.REFUND, payment, work, amount_cents=refund.amount_cents, refund_id=refund.id)
         elif payment.state != PaymentState.CAPTURING:
-            payment.asked_back_cents -= refund.amount_cents
+            payment.refund_requested_cents -= refund.amount_cents
             refuse(refund, payment.state, work)
 
 
-def know(refund: Refund, payment: Payment, refused: str | None, work: UnitOfWork) -> None:
-    """The provider has given it back, or refused with this reason."""
+def record_result(refund: Refund, payment: Payment, refused: str | None, work: UnitOfWork) -> None:
+    """Record that the provider made the refund, or refused it for the reason `refused`."""
     if refused is None:
-        refund.state = RefundState.REFUNDED
-        post(payment, refund.amount_cents, work, debit=Account.REFUNDED, credit=Account.CAPTURED)
-        answer(refund, work)
+        refund.state = PaymentRefundState.REFUNDED
+        post(payment, refund.amount_cents, work, debit=LedgerAccount.REFUNDED, credit=LedgerAccount.CAPTURED)
+        announce_result(refund, work)
     else:
-        payment.asked_back_cents -= refund.amount_cents
+        payment.refund_requested_cents -= refund.amount_cents
         refuse(refund, refused, work)
 
 
-def under_way(payment: Payment, work: UnitOfWork) -> bool:
-    """Whether the outcome of a refund is unknown."""
+def has_pending(payment: Payment, work: UnitOfWork) -> bool:
+    """Whether the payment has a refund whose outcome is unknown."""
     return any(
-        refund.state in (RefundState.ASKED, RefundState.REFUNDING)
-        for refund in work.all(Refund, order_id=payment.order_id)
+        refund.state in (PaymentRefundState.AWAITING_CAPTURE, PaymentRefundState.REFUNDING)
+        for refund in work.loaded(Refund, order_id=payment.order_id)
     )

@@ -1,4 +1,4 @@
-"""The steps of which the tests of payment are made."""
+"""Steps that the tests of payment share."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 import httpx
 from standardwebhooks import Webhook
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import AuthorizePayment, CapturePayment, RefundPayment, VoidPayment
-from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment, PaymentState
 from payment.queries import books_of_orders
+from simulators.server import Simulators
 
 CENTS, PART = 1_000, 300
 SECRET = b64encode(b"shared with the provider").decode()
@@ -31,8 +31,8 @@ AT_THE_PROVIDER = {
 }
 
 
-def settings(outside: Outside) -> dict[str, Any]:
-    """What the service is told: a provider that must be quick, and a breaker that stays out of the way."""
+def settings(outside: Simulators) -> dict[str, Any]:
+    """Settings of the service: a short time limit for the provider, and a circuit breaker that does not open."""
     return {
         "PROVIDER_URL": outside.url,
         "PROVIDER_TIMEOUT_SECONDS": 0.5,
@@ -55,7 +55,7 @@ def command(letter: str, order_id: UUID, token: str = "tok_visa") -> Message:
 
 
 async def send(payment: Launched, *messages: Message) -> None:
-    """Publish, and return when the outcome of every attempt is known and announced."""
+    """Publish, and wait until the outcome of every attempt is known and announced."""
     await payment.send(*messages)
     deadline = time.monotonic() + 60
     while any(attempt.outcome is None for attempt in await payment.rows(Attempt)):
@@ -65,15 +65,15 @@ async def send(payment: Launched, *messages: Message) -> None:
 
 
 async def pay(payment: Launched, letters: str, token: str = "tok_visa") -> UUID:
-    """A new order for which these commands were sent, one after the other."""
+    """Send these commands for a new order, one after the other; returns the order's id."""
     order_id = new_id()
     for letter in letters:
         await send(payment, command(letter, order_id, token))
     return order_id
 
 
-async def put_off(payment: Launched, provider: httpx.AsyncClient, order_id: UUID) -> None:
-    """The money is held, we do not know it, and we would not ask again for an hour."""
+async def postpone_attempt(payment: Launched, provider: httpx.AsyncClient, order_id: UUID) -> None:
+    """Add an attempt whose money the provider already holds, whose outcome is unknown, and that is due in an hour."""
     attempt = Attempt.new(
         id=new_id(),
         order_id=order_id,
@@ -120,7 +120,7 @@ async def states(payment: Launched) -> dict[UUID, str]:
 
 
 async def check_money(payment: Launched, provider: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
-    """What we believe, and what our books say, is what the provider did, and it did it once."""
+    """The states and the ledger agree with what the provider did, and the provider did it once."""
     ours = await states(payment)
     async with payment.instance.database.work() as work:
         books = await books_of_orders(work, list(ours))
@@ -137,9 +137,9 @@ async def check_money(payment: Launched, provider: httpx.AsyncClient, order_ids:
             assert order_id not in books
 
 
-def signed(news: dict[str, Any] | bytes, *, secret: str = SECRET, age: timedelta = timedelta()) -> dict[str, Any]:
-    """A webhook, as arguments of a request."""
-    body = news if isinstance(news, bytes) else json.dumps(news).encode()
+def signed(webhook: dict[str, Any] | bytes, *, secret: str = SECRET, age: timedelta = timedelta()) -> dict[str, Any]:
+    """A signed webhook, as arguments of a request."""
+    body = webhook if isinstance(webhook, bytes) else json.dumps(webhook).encode()
     id, at = f"msg_{uuid4().hex}", datetime.now(UTC) - age
     headers = {
         "webhook-id": id,

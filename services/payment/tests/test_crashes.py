@@ -11,37 +11,41 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.database import Database
-from chassis.instance import Instance
-from chassis.messaging.memory import MemoryBroker
-from chassis.messaging.message import Message
-from chassis.subscriptions import load
-from chassis.tables import new_id
-from chassis.tasks import Tasks
+from chassis.brokers.memory import MemoryBroker
+from chassis.database import new_id
+from chassis.database.loading import load_rows
+from chassis.database.pool import Database
+from chassis.jobs import Tasks
+from chassis.message import Message
+from chassis.process.instance import Instance
 from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
-from outside.server import Outside
 from payment.main import service
 from payment.models import Payment
+from simulators.server import Simulators
 
-from .dying import POINTS
+from .crashing import POINTS
 from .money import CENTS, check_money, command, listed, send, settings
 
 ORDERS = 8
 
 
 async def handle(database: Database, *messages: Message) -> None:
-    """What the consumer does with commands: written down, committed, and nobody is called yet."""
+    """Handle commands as the consumer does: committed, with no call to the provider yet."""
     async with database.work() as work:
         subscriptions = [service.subscriptions.by_type[message.wire_type] for message in messages]
-        await load(work, [(message, it.needs) for message, it in zip(messages, subscriptions, strict=True)])
+        await load_rows(work, [(message, it.needs) for message, it in zip(messages, subscriptions, strict=True)])
         for message, it in zip(messages, subscriptions, strict=True):
             it.handler(message, work)
 
 
-async def die(point: str, told: dict[str, str]) -> None:
-    environment = {"PATH": os.environ["PATH"], **told, "PORT": str(free_port())}
+async def run_until_crash(point: str, values: dict[str, str]) -> None:
+    environment = {"PATH": os.environ["PATH"], **values, "PORT": str(free_port())}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, Path(__file__).with_name("dying.py"), point, env=environment, stdout=asyncio.subprocess.DEVNULL
+        sys.executable,
+        Path(__file__).with_name("crashing.py"),
+        point,
+        env=environment,
+        stdout=asyncio.subprocess.DEVNULL,
     )
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
 
@@ -49,19 +53,19 @@ async def die(point: str, told: dict[str, str]) -> None:
 @pytest.mark.timeout(300)  # eight processes start and end one after the other
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_around_a_call_moves_money_once(
-    outside: Outside, provider: httpx.AsyncClient, point: str
+    outside: Simulators, provider: httpx.AsyncClient, point: str
 ) -> None:
     url = await empty_database(service)
-    told = {name: str(value) for name, value in settings(outside).items()}
-    told |= {"DATABASE_URL": url, "SERVICE_KEY": SERVICE_KEY, "BROKER": "memory"}
-    its = service.settings.of("payment", **{name.lower(): value for name, value in told.items()}, port=free_port())
+    values = {name: str(value) for name, value in settings(outside).items()}
+    values |= {"DATABASE_URL": url, "SERVICE_KEY": SERVICE_KEY, "BROKER": "memory"}
+    its = service.settings.of("payment", **{name.lower(): value for name, value in values.items()}, port=free_port())
     database = Database("payment", its)
     orders: list[UUID] = [new_id() for _ in range(ORDERS)]
     for letter in "ACRV":
         await handle(database, *(command(letter, id) for id in orders))
-        await die(point, told)
+        await run_until_crash(point, values)
         async with database.work() as work:
-            await work.execute("UPDATE attempts SET due_at = now() WHERE outcome IS NULL")  # its leases are over
+            await work.execute("UPDATE attempts SET due_at = now() WHERE outcome IS NULL")  # ends the leases
         broker = MemoryBroker()
         async with launched(Instance(replace(service, tasks=Tasks()), its, broker), broker) as payment:
             await send(payment)

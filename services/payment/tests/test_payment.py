@@ -1,4 +1,4 @@
-"""Payments against the real provider program on a real port: every order of commands, every kind of trouble."""
+"""Payments against the provider simulator on a real port: every sequence of commands, every kind of fault."""
 
 import asyncio
 from itertools import product
@@ -9,9 +9,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.messaging.message import Message
+from chassis.database import new_id
+from chassis.message import Message
 from chassis.service import Runtime
-from chassis.tables import new_id
 from chassis.testing import Launched
 from contracts.payment import (
     PaymentAuthorized,
@@ -22,9 +22,9 @@ from contracts.payment import (
     PaymentRefundRefused,
     PaymentVoided,
 )
-from outside.server import Outside
 from payment.models import Attempt, AttemptKind, Payment
-from payment.provider import ask
+from payment.provider import request_outcome
+from simulators.server import Simulators
 
 from .money import CENTS, PART, answers, at_the_provider, check_money, command, eventually_held, pay, send, states
 
@@ -33,8 +33,8 @@ SEQUENCES += ["ACRA", "ACRC", "ACRV", "ACVR", "ACRR", "ACRRV"]
 REFUND_ANSWERS: set[type[Message]] = {PaymentRefunded, PaymentRefundRefused}
 LONGEST = max(map(len, SEQUENCES))
 
-# What must be answered when each command comes after the outcome of the one before: state, command → state, answer.
-# A good card, one that is declined, and those whose money cannot be taken or given back differ in one place each.
+# The answer to each command that comes after the outcome of the one before: state, command → state, answer.
+# Cards that are declined, or whose money cannot be captured or refunded, differ from a good card in one place each.
 ANSWERS: dict[tuple[str, str], tuple[str, type[Message]]] = {
     ("none", "A"): ("authorized", PaymentAuthorized),
     ("none", "C"): ("none", PaymentCaptureRefused),
@@ -94,7 +94,7 @@ async def test_commands_one_after_the_other(payment: Launched, provider: httpx.A
 
 @pytest.mark.parametrize("token", CARDS)
 async def test_commands_all_at_once(payment: Launched, provider: httpx.AsyncClient, token: str) -> None:
-    """The later commands come while the outcome of the first is unknown."""
+    """The later commands come while the outcome of the first one is unknown."""
     orders = {new_id(): sequence for sequence in SEQUENCES}
     await send(payment, *(command(letter, id, token) for id, sequence in orders.items() for letter in sequence))
 
@@ -112,13 +112,13 @@ async def test_commands_all_at_once(payment: Launched, provider: httpx.AsyncClie
     await check_money(payment, provider, orders)
 
 
-async def test_an_undo_waits_while_an_outcome_is_unknown(payment: Launched, provider: httpx.AsyncClient) -> None:
+async def test_a_void_waits_while_an_outcome_is_unknown(payment: Launched, provider: httpx.AsyncClient) -> None:
     order_id = new_id()
     await payment.broker.publish([payment.envelope(command("A", order_id, "tok_slow"))])
     await eventually_held(provider, order_id)
     await payment.broker.publish([payment.envelope(command("V", order_id, "tok_slow"))])
     (waiting,) = await payment.rows(Payment)
-    assert (waiting.state, waiting.void_waits) == ("authorizing", True)
+    assert (waiting.state, waiting.void_pending) == ("authorizing", True)
     assert [attempt.kind for attempt in await payment.rows(Attempt)] == ["authorize"]
 
     await send(payment)
@@ -138,7 +138,7 @@ async def test_an_operator_captures_again(payment: Launched, provider: httpx.Asy
 
 
 async def test_kill_9_of_the_provider_moves_no_money_twice(
-    payment: Launched, provider: httpx.AsyncClient, outside: Outside
+    payment: Launched, provider: httpx.AsyncClient, outside: Simulators
 ) -> None:
     orders = [new_id() for _ in range(60)]
     for wave in ("A", "V"):
@@ -148,7 +148,7 @@ async def test_kill_9_of_the_provider_moves_no_money_twice(
             await asyncio.sleep(0.1)
             outside.kill()
             await asyncio.sleep(0.2)
-            await outside.__aenter__()  # start() would hold up the service under test
+            await outside.__aenter__()  # start() would block the event loop of the service under test
         await sending
     await check_money(payment, provider, orders)
     assert [await at_the_provider(provider, id) for id in orders] == [["voided"], ["authorized"]] * 30
@@ -159,7 +159,7 @@ async def test_kill_9_of_the_provider_moves_no_money_twice(
 async def test_an_old_attempt_is_looked_up_before_it_is_made_again(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
-    """The provider forgets keys after a day; what it did then must not be done a second time."""
+    """The provider forgets keys after a day; what it did under a forgotten key must not be done a second time."""
     order_id = await pay(payment, "ACR")
     old = {it.kind: it for it in await payment.rows(Attempt)}
     for kind in (AttemptKind.AUTHORIZE, AttemptKind.REFUND):
@@ -167,7 +167,7 @@ async def test_an_old_attempt_is_looked_up_before_it_is_made_again(
         it.id, it.tries, it.payment_token = UUID(int=it.id.int - (24 * 3_600_000 << 80)), 9, "tok_visa"
         if kind == AttemptKind.AUTHORIZE:
             it.provider_id = None
-        found = await ask(it, payment.instance.runtime)
+        found = await request_outcome(it, payment.instance.runtime)
         assert found is not None
         assert found.status == ("captured" if kind == AttemptKind.AUTHORIZE else "refunded")
     await check_money(payment, provider, [order_id])
@@ -199,11 +199,11 @@ async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: s
     settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
         runtime = SimpleNamespace(http=http, settings=settings, hold=lambda kind: kind(settings))
-        found = await ask(attempt, cast(Runtime, runtime))
+        found = await request_outcome(attempt, cast(Runtime, runtime))
     assert (found and found.status) == outcome
 
 
-async def test_the_card_is_forgotten_and_never_sent_on(payment: Launched) -> None:
+async def test_the_payment_token_is_deleted_and_never_sent_on(payment: Launched) -> None:
     await send(payment, command("A", new_id(), "tok_visa"))
     (attempt,) = await payment.rows(Attempt)
     assert attempt.payment_token is None
@@ -211,12 +211,12 @@ async def test_the_card_is_forgotten_and_never_sent_on(payment: Launched) -> Non
 
 
 async def test_answers_stay_in_the_trace_of_their_command(payment: Launched) -> None:
-    asked = payment.envelope(command("A", new_id(), "tok_unavailable"))
-    await payment.send(asked)
+    requested = payment.envelope(command("A", new_id(), "tok_unavailable"))
+    await payment.send(requested)
     await send(payment)
     async with payment.instance.database.work() as work:
         (row,) = await work.read("SELECT correlation_id, causation_id FROM outbox_history")
-    assert (row["correlation_id"], row["causation_id"]) == (asked.correlation_id, str(asked.id))
+    assert (row["correlation_id"], row["causation_id"]) == (requested.correlation_id, str(requested.id))
 
 
 async def test_staff_see_a_payment_with_its_attempts(payment: Launched) -> None:
@@ -239,7 +239,7 @@ async def test_staff_see_a_payment_with_its_attempts(payment: Launched) -> None:
         assert (await client.get("/totals")).status_code == 401
 
 
-async def test_totals_are_sums_by_what_became_of_the_money(payment: Launched) -> None:
+async def test_totals_are_the_balances_of_the_ledger(payment: Launched) -> None:
     orders = {new_id(): letters for letters in ("A", "AC", "ACV", "AV", "AV", "ACR", "ACRV")}
     for step in range(4):
         await send(payment, *(command(s[step], id) for id, s in orders.items() if len(s) > step))

@@ -1,4 +1,4 @@
-"""Refunds: in parts and whole, repeated and at once, early, refused, and before a void."""
+"""Refunds: partial and full, repeated and concurrent, before the capture, refused, and before a void."""
 
 import asyncio
 from uuid import UUID
@@ -6,27 +6,27 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.payment import PaymentRefunded, PaymentRefundRefused, PaymentVoided, RefundPayment
 from payment.models import Attempt, Payment, Refund
 
 from .money import CENTS, answers, check_money, command, listed, pay, send, states
 
-TROUBLE = ["tok_visa", "tok_unavailable", "tok_breaks", "tok_slow"]
+TROUBLED_CARDS = ["tok_visa", "tok_unavailable", "tok_breaks", "tok_slow"]
 
 
 def refund(order_id: UUID, cents: int, refund_id: UUID | None = None) -> RefundPayment:
     return RefundPayment(order_id=order_id, refund_id=refund_id or new_id(), amount_cents=cents)
 
 
-async def given_back(provider: httpx.AsyncClient, order_id: UUID) -> int:
+async def refunded_at_the_provider(provider: httpx.AsyncClient, order_id: UUID) -> int:
     (it,) = await listed(provider, order_id)
     return int(it["refunded_cents"])
 
 
-def told(event: Message) -> object:
+def result_of(event: Message) -> object:
     match event:
         case PaymentRefunded():
             return event.amount_cents
@@ -49,33 +49,33 @@ def told(event: Message) -> object:
 async def test_never_more_than_was_captured(
     payment: Launched, provider: httpx.AsyncClient, amounts: list[int], expected: list[object]
 ) -> None:
-    """One after the other, and on another payment all at once."""
+    """One after the other, and for another payment all at once."""
     orders = [await pay(payment, "AC"), await pay(payment, "AC")]
     for cents in amounts:
         await send(payment, refund(orders[0], cents))
     await send(payment, *(refund(orders[1], cents) for cents in amounts))
     events = await answers(payment)
-    assert [told(event) for event in events[orders[0]][2:]] == expected
-    assert sorted(str(told(event)) for event in events[orders[1]][2:]) == sorted(map(str, expected))
+    assert [result_of(event) for event in events[orders[0]][2:]] == expected
+    assert sorted(str(result_of(event)) for event in events[orders[1]][2:]) == sorted(map(str, expected))
     for order_id in orders:
-        assert await given_back(provider, order_id) == sum(it for it in expected if isinstance(it, int))
+        assert await refunded_at_the_provider(provider, order_id) == sum(it for it in expected if isinstance(it, int))
     await check_money(payment, provider, orders)
 
 
-@pytest.mark.parametrize("token", TROUBLE)
-async def test_a_refund_id_gives_back_once(payment: Launched, provider: httpx.AsyncClient, token: str) -> None:
-    """Whatever goes wrong on the way, and however often it is commanded, before and after the outcome."""
+@pytest.mark.parametrize("token", TROUBLED_CARDS)
+async def test_a_refund_id_is_refunded_once(payment: Launched, provider: httpx.AsyncClient, token: str) -> None:
+    """With every kind of fault, and with repeated commands before and after the outcome."""
     order_id = await pay(payment, "AC", token)
     once = refund(order_id, 400)
     await send(payment, once, once, once)
     await send(payment, once)
     events = await payment.sent(PaymentRefunded, PaymentRefundRefused)
-    assert {told(event) for event in events} == {400}
-    assert await given_back(provider, order_id) == 400
+    assert {result_of(event) for event in events} == {400}
+    assert await refunded_at_the_provider(provider, order_id) == 400
     assert [it.kind for it in await payment.rows(Attempt)] == ["authorize", "capture", "refund"]
 
 
-async def test_the_money_of_a_refused_refund_can_be_asked_back_again(
+async def test_the_amount_of_a_refused_refund_can_be_refunded_under_another_id(
     payment: Launched, provider: httpx.AsyncClient
 ) -> None:
     order_id = await pay(payment, "AC", "tok_not_refunded")
@@ -85,7 +85,7 @@ async def test_the_money_of_a_refused_refund_can_be_asked_back_again(
     await send(payment, refused)
     await send(payment, refund(order_id, CENTS))
     events = await payment.sent(PaymentRefunded, PaymentRefundRefused)
-    assert [told(event) for event in events] == ["account_closed", "account_closed", CENTS]
+    assert [result_of(event) for event in events] == ["account_closed", "account_closed", CENTS]
     await check_money(payment, provider, [order_id])
 
 
@@ -98,32 +98,30 @@ async def test_an_early_refund_waits_for_the_capture(
     order_id = await pay(payment, "A", token)
     await send(payment, command("C", order_id), refund(order_id, 400))
     events = await payment.sent(PaymentRefunded, PaymentRefundRefused)
-    assert [told(event) for event in events] == [outcome]
-    assert [it.asked_back_cents for it in await payment.rows(Payment)] == [400 if outcome == 400 else 0]
+    assert [result_of(event) for event in events] == [outcome]
+    assert [it.refund_requested_cents for it in await payment.rows(Payment)] == [400 if outcome == 400 else 0]
     await check_money(payment, provider, [order_id])
 
 
-@pytest.mark.parametrize("token", TROUBLE)
-async def test_a_void_waits_for_refunds_and_gives_back_the_rest(
+@pytest.mark.parametrize("token", TROUBLED_CARDS)
+async def test_a_void_waits_for_refunds_and_refunds_the_rest(
     payment: Launched, provider: httpx.AsyncClient, token: str
 ) -> None:
-    """A refund that is commanded after the void is refused: everything goes back."""
+    """A refund that comes after the void is refused, because the void refunds all that is left."""
     order_id = await pay(payment, "AC", token)
     await send(payment, refund(order_id, 400), refund(order_id, 100), command("V", order_id), refund(order_id, 50))
-    events = [told(event) for event in (await answers(payment))[order_id][2:]]
+    events = [result_of(event) for event in (await answers(payment))[order_id][2:]]
     assert events[0] == "voiding"
     assert sorted(map(str, events[1:3])) == ["100", "400"]
     assert events[3:] == [PaymentVoided]
-    assert await given_back(provider, order_id) == CENTS
+    assert await refunded_at_the_provider(provider, order_id) == CENTS
     async with payment.as_staff() as staff:
         totals = (await staff.get("/totals")).json()
     assert (totals["captured_cents"], totals["refunded_cents"], totals["voided_cents"]) == (0, 500, 500)
     await check_money(payment, provider, [order_id])
 
 
-async def test_when_all_is_refunded_a_void_has_nothing_to_ask_for(
-    payment: Launched, provider: httpx.AsyncClient
-) -> None:
+async def test_a_void_after_a_full_refund_makes_no_request(payment: Launched, provider: httpx.AsyncClient) -> None:
     order_id = await pay(payment, "AC")
     await send(payment, refund(order_id, CENTS))
     await send(payment, command("V", order_id))
@@ -132,12 +130,12 @@ async def test_when_all_is_refunded_a_void_has_nothing_to_ask_for(
     await check_money(payment, provider, [order_id])
 
 
-async def test_many_refunds_commanded_at_once_from_everywhere(payment: Launched, provider: httpx.AsyncClient) -> None:
-    """Thirty of a tenth each, every one twice: ten are made."""
+async def test_many_concurrent_refunds(payment: Launched, provider: httpx.AsyncClient) -> None:
+    """Thirty refunds of a tenth of the payment, each sent twice: ten are made."""
     order_id = await pay(payment, "AC")
-    asked = [refund(order_id, CENTS // 10) for _ in range(30)]
-    await asyncio.gather(*(payment.broker.publish([payment.envelope(it)] * 2) for it in asked))
+    requested = [refund(order_id, CENTS // 10) for _ in range(30)]
+    await asyncio.gather(*(payment.broker.publish([payment.envelope(it)] * 2) for it in requested))
     await send(payment)
-    assert await given_back(provider, order_id) == CENTS
+    assert await refunded_at_the_provider(provider, order_id) == CENTS
     assert sorted(it.state for it in await payment.rows(Refund)) == ["refunded"] * 10 + ["refused"] * 20
     await check_money(payment, provider, [order_id])

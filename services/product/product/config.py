@@ -1,4 +1,4 @@
-"""What product can be told."""
+"""The settings of the product service."""
 
 from typing import Annotated
 
@@ -8,4 +8,6 @@ from chassis.config import Settings
 
 
 class ProductSettings(Settings):
-    low_stock_pieces: Annotated[int, Field(ge=0)] = 5  # a product of which fewer can be sold is low
+    low_stock_pieces: Annotated[int, Field(ge=0)] = Field(
+        5, description="The stock of a product is low when fewer pieces than this can be sold."
+    )

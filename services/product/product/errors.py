@@ -1,19 +1,9 @@
-"""What can go wrong at the entrances of product."""
-
-from chassis.errors import Problem
-
-
-class ProductNotFound(Problem):
-    status, code, detail = 404, "product_not_found", "There is no such product."
-
-
-class StockIsReserved(Problem):
-    status, code, detail = 409, "stock_is_reserved", "More pieces than that are reserved for orders."
+"""The faults that stop a message of the product service."""
 
 
 class NothingReserved(Exception):
-    """Goods have left that were never held for the order: somebody has to look, so the message is parked."""
+    """CommitStock for an order without a reservation. The message becomes a dead letter: an operator has to look."""
 
 
-class NeverLeft(Exception):
-    """Goods came back that had not left, or more than had: somebody has to look, so the message is parked."""
+class ReturnExceedsCommitted(Exception):
+    """RestockItems for more pieces than have left. The message becomes a dead letter: an operator has to look."""

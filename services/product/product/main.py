@@ -1,14 +1,16 @@
-"""Product: what is sold, for how much, and how many pieces are there; holds them for orders."""
+"""Product: what is sold, at which price, and how many pieces there are; reserves pieces for orders."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import product as contract
-from product import handlers, models, routes
+from product import handlers
 from product.config import ProductSettings
+from product.routes import catalogue, stock
 
 service = Service(
     contract.api,
-    routers=[routes.router],
+    routers=[catalogue.router, stock.router],
     subscriptions=handlers.on,
     settings=ProductSettings,
-    models=models,
+    schema=Schema.of("product"),
 )

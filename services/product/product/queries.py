@@ -10,31 +10,34 @@ from sqlalchemy import ARRAY, BigInteger, Integer, Select, String, Uuid, any_, c
 from sqlmodel import bindparam, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork
 from contracts.product import CategoryView, PriceView, StockTotals
-from product.errors import ProductNotFound
-from product.models import Price, Product, Stock
+from contracts.product_api import ProductNotFound
+from product.models import Product, ProductPrice, Stock
 
-FIRST = ("", UUID(int=0))  # before every product by name
-FIRST_ID = (UUID(int=0),)
+# Where the first page of a list begins: a position before every row.
+START_BY_NAME = ("", UUID(int=0))
+START_BY_ID = (UUID(int=0),)
+
 _sold = select(Product).where(~col(Product.withdrawn))
 _product = _sold.where(Product.id == bindparam("id"))
 _products = _sold.where(col(Product.id) == any_(bindparam("ids", type_=ARRAY(Uuid)))).order_by(col(Product.id))
 _products_after = (
     _sold.where(Product.id > bindparam("after")).order_by(col(Product.id)).limit(bindparam("count", type_=Integer))
 )
-_prices = select(Price).where(Price.product_id == bindparam("id")).order_by(col(Price.version))
-_stocks = (
+_prices = select(ProductPrice).where(ProductPrice.product_id == bindparam("id")).order_by(col(ProductPrice.version))
+_stock = (
     select(Stock)
     .where(col(Stock.product_id) == any_(bindparam("ids", type_=ARRAY(Uuid))))
     .order_by(col(Stock.product_id))
 )
-_low_stock = (
+_stock_after = (
     select(Stock)
-    .where(col(Stock.low), Stock.product_id > bindparam("after"))
+    .where(Stock.product_id > bindparam("after"))
     .order_by(col(Stock.product_id))
     .limit(bindparam("count", type_=Integer))
 )
+_low_stock_after = _stock_after.where(col(Stock.low))
 _categories = (
     select(Product.category, func.count())
     .where(~col(Product.withdrawn))
@@ -50,15 +53,16 @@ _totals: Select[Any] = select(
 
 
 @cache
-def _catalogue(words: bool, category: bool) -> SelectOfScalar[Product]:
-    """A statement for each combination of filters, so that each finds its index."""
+def _products_by_name(words: bool, category: bool) -> SelectOfScalar[Product]:
+    """A statement for each combination of filters, so that the planner finds an index for each."""
     place = tuple_(bindparam("name", type_=String), bindparam("id", type_=Uuid))
     statement = _sold.where(tuple_(col(Product.name), col(Product.id)) > place)
     if words:
         text = col(Product.name) + literal_column("' '") + col(Product.description)
         vector = func.to_tsvector(literal_column("'simple'"), text)
         query = func.to_tsquery(literal_column("'simple'"), bindparam("words", type_=String))
-        # Found first, as an array: a beginning of a word is estimated badly, and a join would read the whole table.
+        # The ids are found first, as an array: the planner estimates prefix matches badly, and with a join it would
+        # read the whole table.
         found = func.array(select(Product.id).where(vector.bool_op("@@")(query)).scalar_subquery())
         statement = statement.where(col(Product.id) == any_(found))
     if category:
@@ -74,41 +78,44 @@ async def product_by_id(work: UnitOfWork, id: UUID) -> Product:
 
 
 async def products_by_ids(work: UnitOfWork, ids: Sequence[UUID]) -> list[Product]:
-    """Those that are sold."""
+    """Those of the products that exist and are sold, by id."""
     return await work.fetch(_products, ids=ids)
 
 
 async def products_after(work: UnitOfWork, after: UUID, count: int) -> list[Product]:
-    """Those that are sold, by id."""
+    """Products that are sold, by id."""
     return await work.fetch(_products_after, after=after, count=count)
 
 
 async def prices_of_product(work: UnitOfWork, id: UUID) -> list[PriceView]:
-    """All it ever had, also when it is withdrawn; the oldest first."""
+    """Every price of a product, also of a withdrawn one; the oldest first."""
     prices = await work.fetch(_prices, id=id)
     if not prices:
         raise ProductNotFound()
     return [PriceView.model_validate(price, from_attributes=True) for price in prices]
 
 
-async def catalogue(
+async def products_by_name(
     work: UnitOfWork, q: str | None, category: str | None, after: tuple[str, UUID], count: int
 ) -> list[Product]:
-    """By name. `q` are beginnings of words, all of which are in the name or the description."""
-    words = " & ".join(f"{word}:*" for word in re.findall(r"\w+", q)) if q is not None else None
-    statement = _catalogue(words is not None, category is not None)
+    """Products that are sold, by name. Each word in `q` must begin a word in the name or the description.
+
+    An empty `q` or `category` does not filter.
+    """
+    words = " & ".join(f"{word}:*" for word in re.findall(r"\w+", q)) if q and q.strip() else None
+    statement = _products_by_name(words is not None, bool(category))
     name, id = after
     return await work.fetch(statement, words=words, category=category, name=name, id=id, count=count)
 
 
 async def stock_by_ids(work: UnitOfWork, ids: Sequence[UUID]) -> list[Stock]:
-    """Of those products that exist."""
-    return await work.fetch(_stocks, ids=ids)
+    """The stock of those of the products that exist, by product id."""
+    return await work.fetch(_stock, ids=ids)
 
 
-async def low_stock(work: UnitOfWork, after: UUID, count: int) -> list[Stock]:
-    """By id of product."""
-    return await work.fetch(_low_stock, after=after, count=count)
+async def stock_after(work: UnitOfWork, after: UUID, count: int, low: bool) -> list[Stock]:
+    """The stock of all products, or with `low` of those that run low, by product id."""
+    return await work.fetch(_low_stock_after if low else _stock_after, after=after, count=count)
 
 
 async def categories(work: UnitOfWork) -> list[CategoryView]:

@@ -1,13 +1,12 @@
 """Shipments."""
 
-from chassis import schema
+from chassis.database import schema
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    schema.upgrade_v1()
     schema.script(
         """
         CREATE TABLE shipments (
@@ -18,11 +17,12 @@ def upgrade() -> None:
             reason varchar,
             carrier_id varchar,
             tracking_code varchar,
-            cancel_waits boolean NOT NULL,
+            cancel_pending boolean NOT NULL,
+            updates jsonb NOT NULL DEFAULT '[]',
             tries integer NOT NULL,
             due_at timestamptz,
-            cause jsonb,
-            CHECK (state NOT IN ('dispatched', 'delivered') OR tracking_code IS NOT NULL)
+            causation jsonb,
+            CHECK (state NOT IN ('dispatched', 'delivered', 'lost') OR tracking_code IS NOT NULL)
         );
         CREATE INDEX ix_shipments_due_at ON shipments (due_at) WHERE due_at IS NOT NULL;
         """

@@ -1,23 +1,23 @@
-"""The adapter of the carrier: what a shipment waits for becomes a request, whose answer is a fact or stays unknown."""
+"""The adapter of the carrier: it turns the state of a shipment into an HTTP request, and the answer into a fact."""
 
 import logging
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, model_validator
 
 from chassis.errors import Problem
-from chassis.guard import Guard, PutOff
+from chassis.resilience import CallRejected, CircuitBreaker
 from chassis.service import Runtime
-from contracts import user
+from contracts import user_api
 from shipping.config import ShippingSettings
-from shipping.models import CALLING, Shipment, ShipmentState
+from shipping.models import AWAITING_CARRIER, Shipment, ShipmentState
 
 logger = logging.getLogger(__name__)
 
 
-class Parcel(BaseModel):
-    """A shipment as the carrier has it. One that it does not take has neither id nor tracking code."""
+class CarrierParcel(BaseModel):
+    """A shipment at the carrier. A rejected one has neither id nor tracking code."""
 
     status: Literal["accepted", "rejected", "cancelled", "dispatched", "delivered", "lost"]
     id: str | None = None
@@ -31,37 +31,34 @@ class Parcel(BaseModel):
         return self
 
 
-_parcels = TypeAdapter(list[Parcel])
+_parcels = TypeAdapter(list[CarrierParcel])
 
 
-async def ask(shipment: Shipment, runtime: Runtime) -> Parcel | None:
-    """Ask for what the shipment waits for, safe to repeat. None: it stays unknown."""
+async def request_status(shipment: Shipment, runtime: Runtime[ShippingSettings]) -> CarrierParcel | None:
+    """Request what the shipment waits for, which is safe to repeat. None: the answer is unknown."""
     try:
         match shipment.state:
             case ShipmentState.CREATING:
-                return await _send(shipment, runtime)
+                return await _create_parcel(shipment, runtime)
             case ShipmentState.CANCELLING:
                 answer = await _call(shipment, runtime, "POST", f"/{shipment.carrier_id}/cancel", also=409)
             case _:
                 answer = await _call(shipment, runtime, "GET", f"/{shipment.carrier_id}")
-        return Parcel.model_validate_json(answer.content)
-    except PutOff:
+        return CarrierParcel.model_validate_json(answer.content)
+    except CallRejected:
         return None
     except (httpx.HTTPError, Problem, ValueError) as error:
         about = {"order_id": str(shipment.order_id), "state": shipment.state, "error": repr(error)}
-        logger.warning("what the carrier says of a shipment is unknown, it will be asked again", extra=about)
+        logger.warning("the carrier's answer about a shipment is unknown; the request will be repeated", extra=about)
         return None
 
 
-async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
-    users = runtime.client(user.api, as_service=True)
+async def _create_parcel(shipment: Shipment, runtime: Runtime[ShippingSettings]) -> CarrierParcel:
     try:
-        address = await users.get(f"/addresses/{shipment.address_id}", into=user.AddressView)
-    except Problem as problem:
-        if problem.code != "address_not_found":
-            raise
-        # It may have been there when we asked before, and the carrier's answer was lost.
-        return await _found(shipment, runtime) or Parcel(status="rejected", reason="address_not_found")
+        address = await runtime.call(user_api.get_address, as_service=True, address_id=shipment.address_id)
+    except user_api.AddressNotFound:
+        # An earlier request may have sent the parcel while the address still existed, and its answer was lost.
+        return await _find_parcel(shipment, runtime) or CarrierParcel(status="rejected", reason="address_not_found")
     body = {
         "reference": str(shipment.order_id),
         "address": address.model_dump(mode="json", exclude={"id"}),
@@ -70,22 +67,23 @@ async def _send(shipment: Shipment, runtime: Runtime) -> Parcel:
     key = {"Idempotency-Key": str(shipment.order_id)}
     answer = await _call(shipment, runtime, "POST", "", also=422, json=body, headers=key)
     if answer.status_code == 422:
-        return Parcel.model_validate({"reason": "not_accepted", **answer.json(), "status": "rejected"})
-    return Parcel.model_validate_json(answer.content)
+        return CarrierParcel.model_validate({"reason": "not_accepted", **answer.json(), "status": "rejected"})
+    return CarrierParcel.model_validate_json(answer.content)
 
 
-async def _found(shipment: Shipment, runtime: Runtime) -> Parcel | None:
+async def _find_parcel(shipment: Shipment, runtime: Runtime[ShippingSettings]) -> CarrierParcel | None:
+    """The carrier's parcel for this order, if an earlier request made one."""
     answer = await _call(shipment, runtime, "GET", "", params={"reference": str(shipment.order_id)})
     return next(iter(_parcels.validate_json(answer.content)), None)
 
 
 async def _call(
-    shipment: Shipment, runtime: Runtime, method: str, path: str, also: int = 0, **request: Any
+    shipment: Shipment, runtime: Runtime[ShippingSettings], method: str, path: str, also: int = 0, **request: Any
 ) -> httpx.Response:
-    """The answer, if it is one: what says that the carrier is in trouble is raised."""
-    settings = cast(ShippingSettings, runtime.settings)
+    """The answer, also one with the status `also`. An answer of an overloaded or failing carrier is raised."""
+    settings = runtime.settings
     url, timeout = f"{settings.carrier_url}/shipments{path}", settings.carrier_timeout_seconds
-    async with runtime.hold(Guard).call(retry=shipment.state in CALLING and shipment.tries > 0):
+    async with runtime.resource(CircuitBreaker).call(retry=shipment.state in AWAITING_CARRIER and shipment.tries > 0):
         answer = await runtime.http.request(method, url, timeout=timeout, **request)
         if answer.status_code == 429 or answer.is_server_error:
             answer.raise_for_status()

@@ -1,9 +1,9 @@
-"""The life of a shipment, read from top to bottom: commands say what is wanted, the carrier says what is.
+"""The state machine of a shipment: commands say what is wanted, the carrier reports what has happened.
 
-| state      | CreateShipment     | CancelShipment               | the carrier says                                    |
+| state      | CreateShipment     | CancelShipment               | the carrier reports                                 |
 |------------|--------------------|------------------------------|-----------------------------------------------------|
 | (none)     | creating           | cancelled, ShipmentCancelled |                                                     |
-| creating   |                    | waits                        | accepted, rejected, or as from accepted             |
+| creating   |                    | pending                      | accepted, rejected, or as from accepted             |
 | accepted   |                    | cancelling                   | dispatched, delivered, lost, or cancelled: rejected |
 | cancelling |                    |                              | cancelled, or too late: dispatched, delivered, lost |
 | dispatched | ShipmentDispatched | ShipmentDispatched           | delivered, lost                                     |
@@ -12,18 +12,18 @@
 | rejected   | ShipmentRejected   | ShipmentCancelled            |                                                     |
 | cancelled  | ShipmentRejected   | ShipmentCancelled            |                                                     |
 
-Each new state but accepted and the -ing ones is announced by its event, dispatched always before delivered or lost.
-What the carrier says comes as the answer to a call, as a webhook, or by asking now and then; it is decided under the
-row's lock. What it says of a parcel whose story is over changes nothing; the order knows that story by then.
+Each new state is announced by its event, except `accepted` and those that end in -ing; `dispatched` always comes before
+`delivered` and `lost`. The carrier reports in its answer to a call, by a webhook, or when it is polled. Each report is
+applied under the row's lock. A report about a shipment that has ended changes nothing: its end is announced already.
 """
 
 import logging
-import random
 from datetime import datetime, timedelta
 
-from chassis.due import Due
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, rows
+from chassis.jobs import Deadlines
+from chassis.messaging import Subscriptions
+from chassis.resilience import retry_delay_seconds
 from contracts.shipping import (
     CancelShipment,
     CreateShipment,
@@ -33,15 +33,15 @@ from contracts.shipping import (
     ShipmentLost,
     ShipmentRejected,
 )
-from shipping.carrier import Parcel, ask
-from shipping.models import CALLING, LEFT, OVER, STOPPED, Shipment, ShipmentState
+from shipping.carrier import CarrierParcel, request_status
+from shipping.models import AWAITING_CARRIER, DEPARTED, ENDED, STOPPED, Shipment, ShipmentState
 
 logger = logging.getLogger(__name__)
 on = Subscriptions()
-due = Due()
+deadlines = Deadlines()
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 0.5, 60
-FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 30, 3600  # webhooks bring the news, asking is the net below them
-MOST_UPDATES = 100
+FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 30, 3600  # polling is the safety net below webhooks
+MAX_UPDATES = 100
 
 
 @on(CreateShipment, needs=rows(Shipment, order_id="order_id"))
@@ -54,12 +54,12 @@ def create_shipment(command: CreateShipment, work: UnitOfWork) -> None:
             lines=[line.model_dump(mode="json") for line in command.lines],
             state=ShipmentState.CREATING,
             due_at=work.now,
-            cause=work.origin(),
+            causation=work.causation(),
         )
         work.add(shipment)
     elif shipment.state in STOPPED:
         work.send(ShipmentRejected(order_id=shipment.order_id, reason=shipment.reason or shipment.state))
-    elif shipment.state in LEFT:
+    elif shipment.state in DEPARTED:
         work.send(_dispatched(shipment))
 
 
@@ -72,46 +72,45 @@ def cancel_shipment(command: CancelShipment, work: UnitOfWork) -> None:
 
 
 def _cancel(shipment: Shipment, work: UnitOfWork) -> None:
-    """Answer at once where it is decided; otherwise ask the carrier, as soon as it is known that it has the parcel."""
+    """Answer at once if the parcel was stopped or has left; otherwise ask the carrier, once it confirmed the parcel."""
     if shipment.state in STOPPED:
         work.send(ShipmentCancelled(order_id=shipment.order_id))
-    elif shipment.state in LEFT:
+    elif shipment.state in DEPARTED:
         work.send(_dispatched(shipment))
     elif shipment.state == ShipmentState.CREATING:
-        shipment.cancel_waits, shipment.cause = True, work.origin()
+        shipment.cancel_pending, shipment.causation = True, work.causation()
     elif shipment.state == ShipmentState.ACCEPTED:
-        shipment.state, shipment.cause = ShipmentState.CANCELLING, work.origin()
+        shipment.state, shipment.causation = ShipmentState.CANCELLING, work.causation()
         shipment.tries, shipment.due_at = 0, work.now
 
 
-@due(Shipment.due_at, call=ask, lease_seconds=30)
-def record_answer(shipment: Shipment, parcel: Parcel | None, work: UnitOfWork) -> None:
-    """What the carrier said becomes the state of the shipment; while it says nothing new, it is asked again."""
+@deadlines(Shipment.due_at, call=request_status, lease_seconds=30)
+def record_answer(shipment: Shipment, parcel: CarrierParcel | None, work: UnitOfWork) -> None:
+    """Record the carrier's answer, and schedule the next request if the state has not changed."""
     before = shipment.state
     if parcel is not None:
-        keep_update(shipment, parcel.status, work.now)
-        learn(shipment, parcel, work)
+        record_update(shipment, parcel.status, work.now)
+        record_carrier_status(shipment, parcel, work)
     if shipment.state == before:
-        calling = before in CALLING
+        calling = before in AWAITING_CARRIER
         first, most = (FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS) if calling else (FIRST_POLL_SECONDS, MOST_POLL_SECONDS)
-        delay = min(first * 2 ** min(shipment.tries, 20), most)
-        shipment.due_at = work.now + timedelta(seconds=delay * random.uniform(0.5, 1))
+        shipment.due_at = work.now + timedelta(seconds=retry_delay_seconds(shipment.tries, first, most))
         shipment.tries += 1
 
 
-def keep_update(shipment: Shipment, status: str, at: datetime, place: str | None = None) -> None:
-    """Keep what the carrier said, the first time it says so. It may say what we do not know, such as in_customs."""
+def record_update(shipment: Shipment, status: str, at: datetime, place: str | None = None) -> None:
+    """Add a report of the carrier to the updates, once. Unknown statuses such as in_customs are kept as well."""
     known = any(it["status"] == status and place in (None, it["place"]) for it in shipment.updates)
-    if not known and len(shipment.updates) < MOST_UPDATES:
+    if not known and len(shipment.updates) < MAX_UPDATES:
         shipment.updates = [*shipment.updates, {"status": status, "at": at.isoformat(), "place": place}]
 
 
-def learn(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
-    """Move on by what the carrier says. Nothing moves back, so late, repeated and reordered news are harmless."""
-    if shipment.state in OVER:
-        if parcel.status in (LEFT if shipment.state in STOPPED else OVER) and parcel.status != shipment.state:
-            about = {"order_id": str(shipment.order_id), "state": shipment.state, "said": parcel.status}
-            logger.warning("the carrier says something else of a shipment that is over", extra=about)
+def record_carrier_status(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) -> None:
+    """Apply a report of the carrier. A state never goes back, so late, repeated and reordered reports are harmless."""
+    if shipment.state in ENDED:
+        if parcel.status in (DEPARTED if shipment.state in STOPPED else ENDED) and parcel.status != shipment.state:
+            about = {"order_id": str(shipment.order_id), "state": shipment.state, "reported": parcel.status}
+            logger.warning("the carrier contradicts the end of a shipment", extra=about)
         return
     before = shipment.state
     shipment.carrier_id = parcel.id or shipment.carrier_id
@@ -120,19 +119,19 @@ def learn(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
         case "accepted" if shipment.state == ShipmentState.CREATING:
             shipment.state = ShipmentState.ACCEPTED
         case "rejected" | "cancelled" if shipment.state != ShipmentState.DISPATCHED:
-            _stop(shipment, parcel, work)
+            _record_stop(shipment, parcel, work)
         case "dispatched" | "delivered" | "lost":
-            _leave(shipment, parcel, work)
+            _record_departure(shipment, parcel, work)
     if shipment.state != before:
-        over = shipment.state in OVER
-        shipment.tries, shipment.due_at = 0, None if over else work.now + timedelta(seconds=FIRST_POLL_SECONDS)
-        if shipment.cancel_waits:
-            shipment.cancel_waits = False
+        ended = shipment.state in ENDED
+        shipment.tries, shipment.due_at = 0, None if ended else work.now + timedelta(seconds=FIRST_POLL_SECONDS)
+        if shipment.cancel_pending:
+            shipment.cancel_pending = False
             _cancel(shipment, work)
 
 
-def _stop(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
-    """The carrier does as we asked, or does not send it for a reason of its own."""
+def _record_stop(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) -> None:
+    """Record that nothing is sent: cancelled if we asked for it, rejected if the carrier decided so."""
     if shipment.state == ShipmentState.CANCELLING:
         shipment.state = ShipmentState.CANCELLED
         work.send(ShipmentCancelled(order_id=shipment.order_id))
@@ -141,10 +140,10 @@ def _stop(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
         work.send(ShipmentRejected(order_id=shipment.order_id, reason=shipment.reason))
 
 
-def _leave(shipment: Shipment, parcel: Parcel, work: UnitOfWork) -> None:
-    """Delivered or lost may be the first news of it, and says that it was dispatched as well."""
+def _record_departure(shipment: Shipment, parcel: CarrierParcel, work: UnitOfWork) -> None:
+    """Record that the parcel left. `delivered` and `lost` imply `dispatched`, if that was not reported before."""
     if shipment.state != ShipmentState.DISPATCHED:
-        shipment.state, shipment.cancel_waits = ShipmentState.DISPATCHED, False  # this answers the cancel, too
+        shipment.state, shipment.cancel_pending = ShipmentState.DISPATCHED, False  # this also answers a pending cancel
         work.send(_dispatched(shipment))
     if parcel.status == "delivered":
         shipment.state = ShipmentState.DELIVERED

@@ -1,18 +1,19 @@
-"""Shipping: sends parcels through a carrier, stops them while it can, and says when they left, arrived or got lost."""
+"""Shipping: sends parcels through a carrier, stops them before they leave, and reports where they are."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import shipping as contract
 from contracts import user
-from shipping import handlers, hooks, models, routes
+from shipping import handlers, hooks, routes
 from shipping.config import ShippingSettings
 
 service = Service(
     contract.api,
     routers=[routes.router, hooks.router],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     calls=[user.api],
     settings=ShippingSettings,
-    models=models,
+    schema=Schema.of("shipping"),
     hooks="/hooks",
 )

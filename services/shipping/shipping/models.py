@@ -1,6 +1,6 @@
-"""What is sent for an order, and what the carrier said of it.
+"""The table of shipments.
 
-Nothing here is personal: the address is asked for when the carrier is, and its id leads nowhere once it is erased.
+It holds no personal data: the address is read from the user service when the parcel is sent, and only its id is kept.
 """
 
 from datetime import datetime
@@ -10,18 +10,13 @@ from uuid import UUID
 
 from sqlalchemy import Column, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
-
-
-class Row(Table, registry=registry()):
-    """The base of this service's tables."""
+from chassis.database import Table, Timestamptz
 
 
 class ShipmentState(StrEnum):
-    """What we know of the parcel. While it ends in -ing, the outcome of a call to the carrier is unknown."""
+    """The state of a shipment. A state that ends in -ing means that the answer of the carrier is unknown."""
 
     CREATING = "creating"
     ACCEPTED = "accepted"
@@ -33,17 +28,17 @@ class ShipmentState(StrEnum):
     LOST = "lost"
 
 
-LEFT = (ShipmentState.DISPATCHED, ShipmentState.DELIVERED, ShipmentState.LOST)
+DEPARTED = (ShipmentState.DISPATCHED, ShipmentState.DELIVERED, ShipmentState.LOST)
 STOPPED = (ShipmentState.REJECTED, ShipmentState.CANCELLED)
-OVER = (*STOPPED, ShipmentState.DELIVERED, ShipmentState.LOST)
-CALLING = (ShipmentState.CREATING, ShipmentState.CANCELLING)
+ENDED = (*STOPPED, ShipmentState.DELIVERED, ShipmentState.LOST)
+AWAITING_CARRIER = (ShipmentState.CREATING, ShipmentState.CANCELLING)
 
 
-class Shipment(Row, table=True):
-    """The shipment of an order. One that was cancelled before it was asked for is a tombstone: cancelled, of nothing.
+class Shipment(Table, table=True):
+    """The shipment of an order. CancelShipment before CreateShipment leaves a tombstone: cancelled, without lines.
 
-    It is its own attempt: `state` says what is to be asked of the carrier at `due_at`, with the order's id as
-    idempotency key, until the answer is known.
+    `state` says what is requested of the carrier at `due_at`, with the order's id as idempotency key, until the answer
+    is known.
     """
 
     __tablename__ = "shipments"
@@ -55,8 +50,8 @@ class Shipment(Row, table=True):
     reason: str | None = None
     carrier_id: str | None = None
     tracking_code: str | None = None
-    cancel_waits: bool = False  # CancelShipment came while it is unknown whether the carrier has the parcel
+    cancel_pending: bool = False  # CancelShipment came while the answer to our create call was unknown
     updates: list[dict[str, Any]] = Field(default=[], sa_column=Column(JSONB, nullable=False))  # status, at, place
     tries: int = 0
     due_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    causation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))

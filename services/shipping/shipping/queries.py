@@ -4,8 +4,8 @@ from uuid import UUID
 
 from sqlmodel import bindparam, func, select
 
-from chassis.work import UnitOfWork
-from shipping.errors import ShipmentNotFound
+from chassis.database import UnitOfWork
+from contracts.shipping_api import ShipmentNotFound
 from shipping.models import Shipment
 
 _shipment = select(Shipment).where(Shipment.order_id == bindparam("order_id"))

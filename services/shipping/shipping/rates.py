@@ -1,4 +1,4 @@
-"""What sending a parcel costs, by country and weight, where nobody has set other rates."""
+"""The default shipping rates by country and weight, and the check of other rates in the settings."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from contracts.shipping import RatesView, RateView
 
 
 def _table(currency: str, countries: dict[str, dict[int, int]]) -> RatesView:
-    """Cents by the grams up to which they hold."""
+    """Rates from cents by the heaviest parcel in grams."""
     listed = {
         country: [RateView(up_to_grams=grams, cents=cents) for grams, cents in rates.items()]
         for country, rates in countries.items()
@@ -28,14 +28,14 @@ RATES = _table(
 
 
 def _complete(rates: RatesView) -> RatesView:
-    """A price for every place and every weight, or order could not ask for one."""
+    """Refuse rates without a price for some country or weight, because order needs one for each checkout."""
     if "*" not in rates.countries:
-        raise ValueError("the rates name no price for all other countries: *")
+        raise ValueError("the rates have no price for all other countries: *")
     for country, listed in rates.countries.items():
         limits = [rate.up_to_grams for rate in listed]
         if not limits or limits[0] <= 0 or limits != sorted(set(limits)):
-            raise ValueError(f"the rates of {country} are not from light to heavy")
+            raise ValueError(f"the rates of {country} do not go from light to heavy")
     return rates
 
 
-Rates = Annotated[RatesView, AfterValidator(_complete)]
+CompleteRates = Annotated[RatesView, AfterValidator(_complete)]

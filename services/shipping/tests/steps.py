@@ -1,4 +1,4 @@
-"""The steps of which the tests of shipping are made."""
+"""Steps that the tests of shipping share."""
 
 import asyncio
 import time
@@ -8,15 +8,15 @@ from uuid import UUID
 
 import httpx
 
-from chassis.messaging.message import Message
-from chassis.tables import new_id
+from chassis.database import new_id
+from chassis.message import Message
 from chassis.testing import Launched
 from contracts.product import Line
 from contracts.shipping import CancelShipment, CreateShipment
 from shipping.models import Shipment
 
 AT_THE_CARRIER = {
-    "accepted": {"accepted", "dispatched", "delivered", "lost"},  # we may not have heard yet
+    "accepted": {"accepted", "dispatched", "delivered", "lost"},  # the next report may not have come yet
     "dispatched": {"dispatched", "delivered", "lost"},
     "delivered": {"delivered"},
     "lost": {"lost"},
@@ -32,21 +32,21 @@ def command(letter: str, order_id: UUID, address_id: UUID) -> Message:
     return create(order_id, address_id) if letter == "C" else CancelShipment(order_id=order_id)
 
 
-async def send(shipping: Launched, *messages: Message, passing: str = "") -> None:
-    """Publish, and return when no shipment is in a state that it only passes."""
+async def send(shipping: Launched, *messages: Message, transient: str = "") -> None:
+    """Publish, and wait until no shipment is in a transient state."""
     await shipping.send(*messages)
     deadline = time.monotonic() + 60
-    while any(it.state in f"creating cancelling {passing}".split() for it in await shipping.rows(Shipment)):
+    while any(it.state in f"creating cancelling {transient}".split() for it in await shipping.rows(Shipment)):
         assert time.monotonic() < deadline, f"stuck: {await shipping.rows(Shipment)}"
         await asyncio.sleep(0.05)
     await shipping.settled()
 
 
-async def hear(shipping: Launched, *types: type[Message]) -> None:
-    """Wait until all of these, and nothing else, have been announced."""
+async def wait_for_events(shipping: Launched, *types: type[Message]) -> None:
+    """Wait until exactly these events have been announced."""
     deadline = time.monotonic() + 20
-    while (heard := [type(event) for event in await shipping.sent()]) != list(types):
-        assert time.monotonic() < deadline, heard
+    while (types_so_far := [type(event) for event in await shipping.sent()]) != list(types):
+        assert time.monotonic() < deadline, types_so_far
         await asyncio.sleep(0.02)
 
 
@@ -70,7 +70,7 @@ async def announced(shipping: Launched) -> dict[UUID, list[type[Message]]]:
 
 
 async def check_parcels(shipping: Launched, carrier: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
-    """What we believe is what the carrier did, and it did it once."""
+    """The states agree with what the carrier did, and the carrier did it once."""
     ours = {it.order_id: it.state for it in await shipping.rows(Shipment)}
     for order_id in order_ids:
         theirs = await at_the_carrier(carrier, order_id)

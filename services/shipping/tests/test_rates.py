@@ -1,4 +1,4 @@
-"""What sending costs: any caller may know, and rates that leave a gap are refused at the start."""
+"""Shipping rates: every caller may read them, and incomplete rates are refused at the start of the service."""
 
 import json
 
@@ -7,20 +7,21 @@ from pydantic import ValidationError
 
 from chassis.testing import Launch, Launched
 from contracts.shipping import RatesView
+from ledger.fakes import FakeUserService
 from shipping.config import ShippingSettings
 from shipping.main import service
 from shipping.rates import RATES
 
-from .conftest import SECRET, Users
+from .conftest import SECRET
 
 
-async def test_any_caller_may_know_the_rates(shipping: Launched) -> None:
-    async with shipping.as_service() as client, shipping.as_customer() as customer, shipping.client() as nobody:
+async def test_every_caller_may_read_the_rates(shipping: Launched) -> None:
+    async with shipping.as_service() as client, shipping.as_customer() as customer, shipping.client() as anonymous:
         answer = await client.get("/rates")
         assert RatesView.model_validate(answer.json()) == RATES
         assert answer.headers["cache-control"] == "max-age=60"
         assert (await customer.get("/rates")).json() == answer.json()
-        assert (await nobody.get("/rates")).status_code == 401
+        assert (await anonymous.get("/rates")).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ async def test_any_caller_may_know_the_rates(shipping: Launched) -> None:
         ("NZ", 2_000, 1_990),
     ],
 )
-async def test_the_rates_we_begin_with(country: str, grams: int, cents: int) -> None:
+async def test_default_rates(country: str, grams: int, cents: int) -> None:
     assert RATES.cents(country, grams) == cents
 
 
@@ -46,12 +47,14 @@ def test_heavier_costs_more_everywhere() -> None:
         assert cents == sorted(set(cents))
 
 
-async def test_rates_come_from_the_environment(launch: Launch, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"currency": "EUR", "countries": {"*": [{"up_to_grams": 1_000, "cents": 1}]}}
-    monkeypatch.setenv("SHIPPING_RATES", json.dumps(told))
+async def test_rates_come_from_the_environment(
+    launch: Launch, users: FakeUserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"currency": "EUR", "countries": {"*": [{"up_to_grams": 1_000, "cents": 1}]}}
+    monkeypatch.setenv("SHIPPING_RATES", json.dumps(values))
     shipping = await launch(service, CARRIER_WEBHOOK_SECRET=SECRET)
     async with shipping.as_service() as client:
-        assert (await client.get("/rates")).json() == told
+        assert (await client.get("/rates")).json() == values
 
 
 BAD = {
@@ -64,7 +67,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("countries", BAD.values(), ids=BAD)
-def test_rates_with_a_gap_are_refused(countries: object) -> None:
+def test_incomplete_rates_are_refused(countries: object) -> None:
     rates = {"currency": "EUR", "countries": countries}
     with pytest.raises(ValidationError, match="rates"):
         ShippingSettings.of("shipping", database_url="", service_key="", carrier_webhook_secret=SECRET, rates=rates)

@@ -1,4 +1,4 @@
-"""User as it runs, checking the tokens that it issues, and customers of it."""
+"""A running user service, which verifies the tokens that it issues itself, and customers of it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,20 +8,19 @@ from uuid import UUID
 import httpx
 import pytest
 
-from chassis.tables import Table, shape
+from chassis.database import Table
+from chassis.database.tables import mapping_of
 from chassis.testing import Launch, Launched
 from contracts.notification import Notify
 from user.main import service
 
 PASSWORD = "correct horse battery"
-
-
 StartUser = Callable[..., Awaitable[Launched]]
 
 
 @pytest.fixture
 def start_user(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> StartUser:
-    """`await start_user(WRONG_PASSWORDS=3)`: the service, which checks the tokens that it issues."""
+    """`await start_user(LOGIN_FAILURES_PER_EMAIL=3)` starts the service with settings of its own."""
 
     async def start(**settings: Any) -> Launched:
         user = await launch(service, **settings)
@@ -37,8 +36,8 @@ async def user(start_user: StartUser) -> Launched:
 
 
 @dataclass
-class Customer:
-    """Somebody who has just signed in."""
+class SignedIn:
+    """A customer who has just signed in."""
 
     id: UUID
     email: str
@@ -47,13 +46,13 @@ class Customer:
 
 
 @pytest.fixture
-async def ada(user: Launched) -> Customer:
-    return await a_customer(user, "ada@example.org")
+async def ada(user: Launched) -> SignedIn:
+    return await register_customer(user, "ada@example.org")
 
 
-async def a_customer(user: Launched, email: str) -> Customer:
+async def register_customer(user: Launched, email: str) -> SignedIn:
     account, tokens = await register(user, email), (await sign_in(user, email)).json()
-    return Customer(UUID(account.json()["id"]), email, tokens["refresh_token"], user.client(tokens["access_token"]))
+    return SignedIn(UUID(account.json()["id"]), email, tokens["refresh_token"], user.client(tokens["access_token"]))
 
 
 async def post(user: Launched, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -74,7 +73,7 @@ async def refresh(user: Launched, token: str) -> httpx.Response:
 
 
 async def reset_secret(user: Launched, email: str) -> str:
-    """What the mail about a new reset would hold."""
+    """Request a reset; returns the secret that the mail would hold."""
     await post(user, "/password-resets", {"email": email})
     await user.settled()
     (*_, mail) = [it for it in await user.sent(Notify) if isinstance(it, Notify)]
@@ -83,14 +82,15 @@ async def reset_secret(user: Launched, email: str) -> str:
     return str(answer.json()["secret"])
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the code of a problem."""
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status_code, answer.json()["code"]
 
 
-async def change(user: Launched, row: Table, **values: Any) -> None:
-    """Set columns of a row, as if it had been written so."""
-    (key,) = shape(type(row)).key
+async def update_row(user: Launched, row: Table, **values: Any) -> None:
+    """Set columns of a row, to let time pass for it."""
+    (key,) = mapping_of(type(row)).key
     async with user.instance.database.work() as work:
         (locked,) = await work.lock(type(row), **{key: [getattr(row, key)]})
         for name, value in values.items():

@@ -1,16 +1,17 @@
-"""Services report that they hold nothing personal of somebody any more."""
+"""Services report that they hold no personal data of an erased person any more."""
 
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, rows
+from chassis.messaging import Subscriptions
 from contracts.user import ReportErasure
 from user import erasures
+from user.config import UserSettings
 from user.models import Erasure
 
 on = Subscriptions()
 
 
 @on(ReportErasure, needs=rows(Erasure, id="erasure_id"))
-def record_report(report: ReportErasure, work: UnitOfWork) -> None:
-    """A report that comes when the erasure itself is forgotten changes nothing."""
+def record_report(report: ReportErasure, work: UnitOfWork[UserSettings]) -> None:
+    """A report changes nothing when the erasure has been removed already."""
     if (erasure := work.get(Erasure, report.erasure_id)) is not None:
-        erasures.record(erasure, report.service, report.rows, work)
+        erasures.record_report(erasure, report.service, report.rows, work)

@@ -1,8 +1,9 @@
-"""User: accounts and roles, sign-in and tokens, addresses, and how all of it is erased."""
+"""User: accounts and roles, sign-in and tokens, addresses, and the erasure of all of them."""
 
+from chassis.database import Schema
 from chassis.service import Service
 from contracts import user as contract
-from user import due, handlers, models
+from user import due, handlers
 from user.config import UserSettings
 from user.routes import accounts, erasures, passwords, sessions
 
@@ -10,7 +11,7 @@ service = Service(
     contract.api,
     routers=[accounts.router, sessions.router, passwords.router, erasures.router],
     subscriptions=handlers.on,
-    due=due.due,
+    deadlines=due.deadlines,
     settings=UserSettings,
-    models=models,
+    schema=Schema.of("user"),
 )

@@ -6,19 +6,14 @@ from uuid import UUID
 
 from sqlalchemy import Column, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 from contracts.user import Role
 
 
-class Row(Table, registry=registry()):
-    """The base of this service's tables."""
-
-
-class Account(Row, table=True):
-    """Somebody who can sign in. The mail address is in lower case."""
+class Account(Table, table=True):
+    """A person who can sign in. The mail address is in lower case."""
 
     __tablename__ = "accounts"
     id: UUID = Field(primary_key=True)
@@ -29,8 +24,8 @@ class Account(Row, table=True):
     registered_at: datetime = Field(sa_type=Timestamptz)
 
 
-class Address(Row, table=True):
-    """Where an account has things sent. Never changed, so that an order's address stays what it was."""
+class Address(Table, table=True):
+    """A postal address of an account. A row never changes, so that the address of an order stays what it was."""
 
     __tablename__ = "addresses"
     id: UUID = Field(primary_key=True)
@@ -42,8 +37,8 @@ class Address(Row, table=True):
     country: str
 
 
-class RefreshToken(Row, table=True):
-    """The SHA-256 of a refresh token. All tokens that follow from one sign-in share its session."""
+class RefreshToken(Table, table=True):
+    """The SHA-256 of a refresh token. The tokens that follow from one sign-in share a session."""
 
     __tablename__ = "refresh_tokens"
     digest: str = Field(primary_key=True)
@@ -53,8 +48,11 @@ class RefreshToken(Row, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class PasswordReset(Row, table=True):
-    """A reset asked for. Its secret is derived from its id. Without an account: one asked for in vain."""
+class PasswordReset(Table, table=True):
+    """A requested password reset. Its secret is derived from its id.
+
+    Without an account, the request was for an unknown mail address or over the limit, and no mail was sent.
+    """
 
     __tablename__ = "password_resets"
     id: UUID = Field(primary_key=True)
@@ -63,19 +61,20 @@ class PasswordReset(Row, table=True):
     expires_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class WrongPasswords(Row, table=True):
-    """How often a password was wrong for a mail address, also one without an account. `digest` is derived from it."""
+class LoginThrottle(Table, table=True):
+    """The number of wrong passwords for a mail address, which need not have an account, until the window ends."""
 
-    __tablename__ = "wrong_passwords"
-    digest: str = Field(primary_key=True)
-    times: int
-    ends_at: datetime = Field(sa_type=Timestamptz, index=True)
+    __tablename__ = "login_throttles"
+    email_digest: str = Field(primary_key=True)
+    failures: int
+    window_ends_at: datetime = Field(sa_type=Timestamptz, index=True)
 
 
-class SigningKey(Row, table=True):
-    """An Ed25519 key pair as a JWK, published as long as it is here.
+class SigningKey(Table, table=True):
+    """An Ed25519 key pair as a JWK. The public half is published as long as the row exists.
 
-    The newest that may sign does. When its successor is made, it learns when it retires and when it goes.
+    The newest key whose `signs_from` has passed signs. `retired_at` and `published_until` are set when a successor is
+    made.
     """
 
     __tablename__ = "signing_keys"
@@ -88,15 +87,15 @@ class SigningKey(Row, table=True):
     published_until: datetime | None = Field(default=None, sa_type=Timestamptz)
 
 
-class Erasure(Row, table=True):
-    """That somebody was erased, under the id that leads to nobody now. `reports` are those of ErasureView as JSON."""
+class Erasure(Table, table=True):
+    """The erasure of a person. `user_id` leads to no account any more; `reports` are ErasureReportViews as JSON."""
 
     __tablename__ = "erasures"
-    __table_args__ = (Index("ix_erasures_open", "asked_at", postgresql_where=text("done_at IS NULL")),)
+    __table_args__ = (Index("ix_erasures_open", "requested_at", postgresql_where=text("completed_at IS NULL")),)
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(unique=True)
-    asked_at: datetime = Field(sa_type=Timestamptz)
-    done_at: datetime | None = Field(default=None, sa_type=Timestamptz)
+    requested_at: datetime = Field(sa_type=Timestamptz)
+    completed_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     waiting_for: list[str] = Field(sa_column=Column(JSONB, nullable=False))
     reports: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))
     due_at: datetime = Field(sa_type=Timestamptz, index=True)

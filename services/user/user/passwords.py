@@ -1,4 +1,4 @@
-"""Passwords, hashed with Argon2id by a few at a time and away from the event loop."""
+"""Passwords are hashed with Argon2id: a few at a time, and in threads, so that the event loop stays free."""
 
 import asyncio
 import secrets
@@ -9,47 +9,51 @@ from functools import cache, lru_cache
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from user.errors import TooManyAtTheDoor
+from contracts.user_api import SignInOverloaded
 
-# What OWASP's password storage cheat sheet asks for at least: 19 MiB, two passes, one lane.
+# The minimum of OWASP's password storage cheat sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHash([Argon2Hasher(memory_cost=19 * 1024, time_cost=2, parallelism=1)])
-AT_ONCE = 2
-PATIENCE_SECONDS = 5  # below what the gateway waits for an answer
+HASHING_SLOTS = 2
+SLOT_TIMEOUT_SECONDS = 5  # less than the gateway waits for an answer
 
 
 @asynccontextmanager
-async def turn() -> AsyncIterator[None]:
-    """Wait for a turn before the database is asked, so that a crowd at the door holds no connections.
+async def hashing_slot() -> AsyncIterator[None]:
+    """Hold one of the slots in which a password may be hashed (a semaphore, as a bulkhead against overload).
 
-    Who would wait longer than a caller does is sent away at once: TooManyAtTheDoor.
+    Take the slot before the first query, so that waiting requests hold no database connections. A request that waits
+    too long gets SignInOverloaded, before the gateway's time limit ends it.
     """
-    turns = _turns(asyncio.get_running_loop())
+    slots = _slots(asyncio.get_running_loop())
     try:
-        await asyncio.wait_for(turns.acquire(), PATIENCE_SECONDS)
+        await asyncio.wait_for(slots.acquire(), SLOT_TIMEOUT_SECONDS)
     except TimeoutError:
-        raise TooManyAtTheDoor(retry_after=PATIENCE_SECONDS) from None
+        raise SignInOverloaded(retry_after=SLOT_TIMEOUT_SECONDS) from None
     try:
         yield
     finally:
-        turns.release()
+        slots.release()
 
 
 @lru_cache(maxsize=1)
-def _turns(_: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
-    return asyncio.Semaphore(AT_ONCE)
+def _slots(_: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+    return asyncio.Semaphore(HASHING_SLOTS)
 
 
-async def hashed(password: str) -> str:
-    async with turn():
+async def hash_password(password: str) -> str:
+    async with hashing_slot():
         return await asyncio.to_thread(HASHER.hash, password)
 
 
-async def matches(password: str, password_hash: str | None) -> bool:
-    """In a turn. Takes as long when there is nothing to compare with, so that time does not tell who has an account."""
-    found = await asyncio.to_thread(HASHER.verify, password, password_hash or _decoy())
+async def password_matches(password: str, password_hash: str | None) -> bool:
+    """Whether the hash is that of the password. The caller holds a slot.
+
+    Without a hash it takes just as long, so that response times do not reveal which mail addresses have an account.
+    """
+    found = await asyncio.to_thread(HASHER.verify, password, password_hash or _dummy_hash())
     return found and password_hash is not None
 
 
 @cache
-def _decoy() -> str:
+def _dummy_hash() -> str:
     return HASHER.hash(secrets.token_urlsafe())

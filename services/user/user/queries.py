@@ -5,9 +5,9 @@ from uuid import UUID
 from sqlalchemy import Integer, func
 from sqlmodel import bindparam, col, select
 
-from chassis.work import UnitOfWork
-from user.errors import AccountNotFound, AddressNotFound, ErasureNotFound
-from user.models import Account, Address, Erasure, PasswordReset, RefreshToken, SigningKey, WrongPasswords
+from chassis.database import UnitOfWork
+from contracts.user_api import AccountNotFound, AddressNotFound, ErasureNotFound
+from user.models import Account, Address, Erasure, LoginThrottle, PasswordReset, RefreshToken, SigningKey
 
 _account = select(Account).where(Account.id == bindparam("id"))
 _account_by_email = select(Account).where(Account.email == bindparam("email"))
@@ -15,10 +15,10 @@ _address = select(Address).where(Address.id == bindparam("id"))
 _addresses = select(Address).where(Address.account_id == bindparam("account_id")).order_by(col(Address.id))
 _refresh_token = select(RefreshToken).where(RefreshToken.digest == bindparam("digest"))
 _signing_keys = select(SigningKey).order_by(col(SigningKey.signs_from).desc(), SigningKey.kid)
-_wrong_passwords = select(WrongPasswords).where(
-    WrongPasswords.digest == bindparam("digest"), col(WrongPasswords.ends_at) > func.now()
+_login_throttle = select(LoginThrottle).where(
+    LoginThrottle.email_digest == bindparam("digest"), col(LoginThrottle.window_ends_at) > func.now()
 )
-_resets_mailed = select(func.count()).where(
+_mailed_resets = select(func.count()).where(
     PasswordReset.account_id == bindparam("account_id"), col(PasswordReset.expires_at) > func.now()
 )
 _open_reset = select(PasswordReset).where(
@@ -28,11 +28,11 @@ _open_reset = select(PasswordReset).where(
     col(PasswordReset.expires_at) > func.now(),
 )
 _erasure = select(Erasure).where(Erasure.id == bindparam("id"))
-_erasure_of = select(Erasure).where(Erasure.user_id == bindparam("user_id"))
+_erasure_of_user = select(Erasure).where(Erasure.user_id == bindparam("user_id"))
 _open_erasures = (
     select(Erasure)
-    .where(col(Erasure.done_at).is_(None))
-    .order_by(col(Erasure.asked_at))
+    .where(col(Erasure.completed_at).is_(None))
+    .order_by(col(Erasure.requested_at))
     .limit(bindparam("limit", type_=Integer))
 )
 
@@ -44,8 +44,8 @@ async def account_by_id(work: UnitOfWork, id: UUID) -> Account:
     return account
 
 
-async def account_of(work: UnitOfWork, email: str) -> Account | None:
-    """None is an answer here: whoever signs in or registers asks whether there is one."""
+async def account_by_email(work: UnitOfWork, email: str) -> Account | None:
+    """Not a problem when there is none: sign-in and registration ask whether there is one."""
     account = await work.one(_account_by_email, email=email)
     return account
 
@@ -61,7 +61,7 @@ async def addresses_of_account(work: UnitOfWork, account_id: UUID) -> list[Addre
     return await work.fetch(_addresses, account_id=account_id)
 
 
-async def refresh_token(work: UnitOfWork, digest: str) -> RefreshToken | None:
+async def refresh_token_by_digest(work: UnitOfWork, digest: str) -> RefreshToken | None:
     token = await work.one(_refresh_token, digest=digest)
     return token
 
@@ -71,19 +71,19 @@ async def signing_keys(work: UnitOfWork) -> list[SigningKey]:
     return await work.fetch(_signing_keys)
 
 
-async def wrong_passwords(work: UnitOfWork, digest: str) -> WrongPasswords | None:
-    """Those that still count."""
-    found = await work.one(_wrong_passwords, digest=digest)
+async def login_throttle(work: UnitOfWork, digest: str) -> LoginThrottle | None:
+    """The count of wrong passwords, if its window has not ended."""
+    found = await work.one(_login_throttle, digest=digest)
     return found
 
 
-async def resets_mailed(work: UnitOfWork, account_id: UUID) -> int:
-    """How many resets of the account have not expired yet."""
-    return await work.one(_resets_mailed, account_id=account_id) or 0
+async def mailed_resets_of_account(work: UnitOfWork, account_id: UUID) -> int:
+    """The number of resets of an account that have not expired yet."""
+    return await work.one(_mailed_resets, account_id=account_id) or 0
 
 
-async def open_reset(work: UnitOfWork, id: UUID) -> PasswordReset | None:
-    """None when it is used or has expired, too."""
+async def open_reset_by_id(work: UnitOfWork, id: UUID) -> PasswordReset | None:
+    """The reset, unless it was used or has expired."""
     reset = await work.one(_open_reset, id=id)
     return reset
 
@@ -95,11 +95,11 @@ async def erasure_by_id(work: UnitOfWork, id: UUID) -> Erasure:
     return erasure
 
 
-async def erasure_of(work: UnitOfWork, user_id: UUID) -> Erasure | None:
-    erasure = await work.one(_erasure_of, user_id=user_id)
+async def erasure_of_user(work: UnitOfWork, user_id: UUID) -> Erasure | None:
+    erasure = await work.one(_erasure_of_user, user_id=user_id)
     return erasure
 
 
 async def open_erasures(work: UnitOfWork, limit: int) -> list[Erasure]:
-    """Those that have waited longest first."""
+    """Erasures that wait for reports, the oldest first."""
     return await work.fetch(_open_erasures, limit=limit)

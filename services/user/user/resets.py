@@ -1,46 +1,46 @@
-"""Setting a new password: with the old one, or with the secret of a mail, which follows from the id of the reset."""
+"""New passwords: set with the current one, or with the secret in a mail. The secret is derived from the reset's id."""
 
 import base64
 import hmac
 from datetime import timedelta
 from uuid import UUID
 
-from chassis.tables import new_id
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, new_id
 from contracts.notification import Notify, Template
-from user import attempts, queries
+from contracts.user_api import ResetSecretRefused
+from user import login_throttle, queries
 from user.config import UserSettings
-from user.errors import ResetSecretRefused
 from user.models import Account, PasswordReset, RefreshToken
 
 
-async def ask(email: str, work: UnitOfWork) -> None:
-    """Have a mail sent, if there is such an account and it did not get too many. Does the same work either way,
-    so that time does not tell.
+async def request_reset(email: str, work: UnitOfWork[UserSettings]) -> None:
+    """Have a mail sent, if the address has an account that has not had too many mails.
+
+    The same statements run in every case, so that response times do not reveal which addresses have an account.
     """
-    settings: UserSettings = work.settings
-    account = await queries.account_of(work, email)
+    settings = work.settings
+    account = await queries.account_by_email(work, email)
     account_id = account.id if account else new_id()
-    locked = await work.lock(Account, id=[account_id])  # of many at once, each counts the ones before
-    mailed = await queries.resets_mailed(work, account_id)
-    may = bool(locked) and mailed < settings.password_resets
+    locked = await work.lock(Account, id=[account_id])  # concurrent requests count each other's mails
+    mailed = await queries.mailed_resets_of_account(work, account_id)
+    may_send = bool(locked) and mailed < settings.password_reset_mails_per_account
     expires_at = work.now + timedelta(seconds=settings.password_reset_seconds)
-    reset = work.add(PasswordReset.new(id=new_id(), account_id=account_id if may else None, expires_at=expires_at))
-    if may:
+    reset = work.add(PasswordReset.new(id=new_id(), account_id=account_id if may_send else None, expires_at=expires_at))
+    if may_send:
         work.send(Notify(user_id=account_id, cause_id=reset.id, template=Template.PASSWORD_RESET, about=reset.id))
 
 
-async def check(secret: str, work: UnitOfWork) -> PasswordReset:
-    """The open reset of a secret."""
-    id = _id_of(secret, work.settings)
-    reset = await queries.open_reset(work, id) if id else None
+async def verify_secret(secret: str, work: UnitOfWork[UserSettings]) -> PasswordReset:
+    """The open reset that a secret belongs to."""
+    id = _reset_id_of(secret, work.settings)
+    reset = await queries.open_reset_by_id(work, id) if id else None
     if reset is None:
         raise ResetSecretRefused(field="secret")
     return reset
 
 
-async def use(reset: PasswordReset, work: UnitOfWork) -> Account:
-    """The locked account of an open reset. Of several who use it at once, the first one gets on."""
+async def redeem(reset: PasswordReset, work: UnitOfWork[UserSettings]) -> Account:
+    """The locked account of an open reset. Of several concurrent requests, the first one wins."""
     accounts = await work.lock(Account, id=[reset.account_id])
     still = await work.lock(PasswordReset, id=[reset.id])
     if not accounts or not still or still[0].used:
@@ -48,25 +48,25 @@ async def use(reset: PasswordReset, work: UnitOfWork) -> Account:
     return accounts[0]
 
 
-async def change_password(account: Account, password_hash: str, work: UnitOfWork) -> None:
-    """Ends all sessions and resets of a locked account. Access tokens live on until they expire."""
+async def change_password(account: Account, password_hash: str, work: UnitOfWork[UserSettings]) -> None:
+    """Set the password of a locked account; end its sessions and resets. Access tokens stay valid until they expire."""
     account.password_hash = password_hash
     for token in await work.lock(RefreshToken, account_id=[account.id]):
         work.remove(token)
     for reset in await work.lock(PasswordReset, account_id=[account.id]):
-        reset.used = True  # not removed: it counts among those that were mailed
-    await attempts.forget(account.email, work)
+        reset.used = True  # kept, because it counts among the mails that were sent
+    await login_throttle.clear_failures(account.email, work)
 
 
-def secret_of(id: UUID, settings: UserSettings) -> str:
-    """The id and what only we can derive from it."""
-    return base64.urlsafe_b64encode(id.bytes + settings.derived("password reset", id.bytes)).decode()
+def secret_of_reset(id: UUID, settings: UserSettings) -> str:
+    """The id of the reset, followed by what only this service can derive from it."""
+    return base64.urlsafe_b64encode(id.bytes + settings.derive_secret("password reset", id.bytes)).decode()
 
 
-def _id_of(secret: str, settings: UserSettings) -> UUID | None:
-    """None if it was not made here."""
+def _reset_id_of(secret: str, settings: UserSettings) -> UUID | None:
+    """The reset of a secret, or None if this service did not make the secret."""
     try:
         id = UUID(bytes=base64.urlsafe_b64decode(secret)[:16])
     except ValueError:
         return None
-    return id if hmac.compare_digest(secret_of(id, settings).encode(), secret.encode()) else None
+    return id if hmac.compare_digest(secret_of_reset(id, settings).encode(), secret.encode()) else None

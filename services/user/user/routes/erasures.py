@@ -1,43 +1,48 @@
-"""HTTP in: erase me, and what became of it."""
+"""HTTP in: the erasure of a person, and the report about it."""
 
 from uuid import UUID
 
-from fastapi import Response
-
-from chassis.errors import Problem
-from chassis.pages import Limit
-from chassis.web import Caller, Operator, Router, Work
+from chassis.web import Caller, Limit, Operator, Router, Work, raises
+from contracts import user_api
 from contracts.user import EraseAccount, ErasureView
-from user import attempts, erasures, queries
-from user.errors import HasOtherRoles
+from contracts.user_api import ErasureNotFound, HasOtherRoles
+from user import erasures, login_throttle, queries
+from user.config import UserSettings
 
-router = Router()
+router = Router(tags=["Erasure"])
 
 
-@router.post("/me/erasure", status_code=202, response_model=ErasureView)
-async def erase_account(body: EraseAccount, work: Work, caller: Caller) -> ErasureView | Response:
-    """Cannot be undone. The id in the answer is the only way to the report: keep it.
+@router.post("/me/erasure", status_code=202, responses=raises(*user_api.erase_account.problems))
+async def erase_account(body: EraseAccount, work: Work[UserSettings], caller: Caller) -> ErasureView:
+    """Erase the caller's account and personal data
 
-    Access tokens issued before are good until they expire, but what needs the account answers 404 with them; asked
-    again with one, the erasure is the same.
+    This cannot be undone. The account is removed at once, and every other service removes what it holds and reports
+    it. Keep the id in the answer: it is the only way to the report. A repeated request answers the same erasure.
+
+    Access tokens that were issued before stay valid until they expire, but what needs the account answers 404.
     """
-    if (before := await queries.erasure_of(work, caller.id)) is not None:
-        return erasures.view_of(before)
-    account = await attempts.proven(caller.id, body.password, work)
-    if isinstance(account, Problem):
-        return account.response()
+    if (earlier := await queries.erasure_of_user(work, caller.id)) is not None:
+        return erasures.erasure_view(earlier)
+    account = await login_throttle.verify_password(caller.id, body.password, work)
     if {*account.roles} - {"customer"}:
         raise HasOtherRoles()
-    return erasures.view_of(await erasures.erase(account, work))
+    return erasures.erasure_view(await erasures.erase_account(account, work))
 
 
-@router.get("/erasures/{erasure_id}")
-async def erasure(erasure_id: UUID, work: Work) -> ErasureView:
-    """For whoever knows the id: there is no account left to sign in to."""
-    return erasures.view_of(await queries.erasure_by_id(work, erasure_id))
+@router.get("/erasures/{erasure_id}", responses=raises(ErasureNotFound))
+async def get_erasure(erasure_id: UUID, work: Work) -> ErasureView:
+    """The report of an erasure
+
+    It needs no token, because no account is left to sign in to: the id, which cannot be guessed, is the key. The
+    report is kept for a year after the erasure is complete.
+    """
+    return erasures.erasure_view(await queries.erasure_by_id(work, erasure_id))
 
 
 @router.get("/erasures")
-async def open_erasures(work: Work, _: Operator, limit: Limit = 100) -> list[ErasureView]:
-    """Those that wait for a service, the oldest first. Each is announced again every day."""
-    return [erasures.view_of(it) for it in await queries.open_erasures(work, limit)]
+async def list_open_erasures(work: Work, _: Operator, limit: Limit = 100) -> list[ErasureView]:
+    """Erasures that wait for a service, the oldest first
+
+    Each is sent again every day until all services have reported.
+    """
+    return [erasures.erasure_view(it) for it in await queries.open_erasures(work, limit)]

@@ -1,44 +1,64 @@
-"""HTTP in: tokens, from sign-in to sign-out, and the keys to check them with."""
+"""HTTP in: tokens, from sign-in to sign-out, and the keys that verify them."""
 
 from typing import Annotated
 
 from fastapi import Body, Response
 
-from chassis.auth import KEYS_SECONDS
-from chassis.errors import Problem
-from chassis.web import Operator, Router, Work
+from chassis.calls import JWKS_CACHE_SECONDS
+from chassis.web import Operator, Router, Work, raises, response_header
+from contracts import user_api
 from contracts.user import RefreshTokens, RevokeToken, SignIn, SigningKeyView, TokensView
-from user import attempts, keys, tokens
-from user.errors import RefreshTokenRefused
+from user import keys, login_throttle, tokens
+from user.config import UserSettings
 
-router = Router()
+router = Router(tags=["Session"])
+JWKS_CACHING = f"public, max-age={JWKS_CACHE_SECONDS}"
 
 
-@router.post("/tokens", response_model=TokensView)
+@router.post(
+    "/tokens",
+    responses=response_header("Cache-Control", "`no-store`") | raises(*user_api.issue_tokens.problems),
+)
 async def issue_tokens(
-    body: Annotated[SignIn | RefreshTokens, Body(discriminator="grant_type")], work: Work, response: Response
-) -> TokensView | Response:
-    """Whoever is refused is answered and not raised at: the end of a session, a wrong guess are to be committed."""
+    body: Annotated[SignIn | RefreshTokens, Body(discriminator="grant_type")],
+    work: Work[UserSettings],
+    response: Response,
+) -> TokensView:
+    """Sign in, or refresh the tokens of a session
+
+    A sign-in starts a session. A refresh token can be used once and gives the next pair of tokens: a second use ends
+    the session, because one of its two users must have stolen it.
+    """
     response.headers["cache-control"] = "no-store"
     if isinstance(body, RefreshTokens):
-        return await tokens.refresh(body.refresh_token, work) or RefreshTokenRefused().response()
-    account = await attempts.proven(body.email, body.password, work)
-    return account.response() if isinstance(account, Problem) else await tokens.sign_in(account, work)
+        return await tokens.refresh_session(body.refresh_token, work)
+    return await tokens.start_session(await login_throttle.verify_password(body.email, body.password, work), work)
 
 
 @router.post("/tokens/revocation", status_code=204)
-async def sign_out(body: RevokeToken, work: Work) -> None:
-    """End the session of a refresh token, which is all that it takes. Its access token expires in minutes."""
-    await tokens.sign_out(body.token, work)
+async def revoke_token(body: RevokeToken, work: Work[UserSettings]) -> None:
+    """Sign out
+
+    Ends the session of a refresh token, used or not; an unknown one is no error. The access token of the session
+    expires within minutes.
+    """
+    await tokens.end_session(body.token, work)
 
 
-@router.get("/.well-known/jwks.json")
-async def published_keys(work: Work, response: Response) -> dict[str, list[dict[str, object]]]:
-    response.headers["cache-control"] = f"public, max-age={KEYS_SECONDS}"
-    return {"keys": [keys.public(key) for key in await keys.published(work)]}
+@router.get("/.well-known/jwks.json", responses=response_header("Cache-Control", f"`{JWKS_CACHING}`"))
+async def list_signing_keys(work: Work[UserSettings], response: Response) -> dict[str, list[dict[str, object]]]:
+    """The public keys that verify access tokens
+
+    A JWK Set, RFC 7517. A key is published before it signs and until its last token has expired.
+    """
+    response.headers["cache-control"] = JWKS_CACHING
+    return {"keys": [keys.public_jwk(key) for key in await keys.published_keys(work)]}
 
 
 @router.post("/signing-keys", status_code=201)
-async def rotate_keys(work: Work, _: Operator) -> SigningKeyView:
-    """The key that will sign next; asked again before it does, the same."""
-    return SigningKeyView.model_validate(await keys.rotate_now(work), from_attributes=True)
+async def rotate_signing_key(work: Work[UserSettings], _: Operator) -> SigningKeyView:
+    """Rotate the signing key
+
+    Answers the key that signs next, from `signs_from` on. Until then a repeated request answers the same key.
+    """
+    return SigningKeyView.model_validate(await keys.rotate_current_key(work), from_attributes=True)

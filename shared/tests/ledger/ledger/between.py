@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from chassis.messaging.broker import Broker, Start, Subscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.port import Broker, BrokerSubscription, StartPosition
+from chassis.message import Envelope
 
 
 class Between:
@@ -13,13 +13,15 @@ class Between:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    async def prepare(self, topics: Sequence[str]) -> None:
+    async def ensure_topics(self, topics: Sequence[str]) -> None:
         await self._broker.prepare(topics)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         await self._broker.publish(envelopes)
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> Subscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> BrokerSubscription:
         return await self._broker.subscribe(topics, group, start)
 
     async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:
@@ -35,7 +37,7 @@ class Between:
 class BetweenSubscription:
     """A subscription, passed on."""
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: BrokerSubscription) -> None:
         self._subscription, self.lost = subscription, subscription.lost
 
     async def receive(self, limit: int) -> list[Envelope]:

@@ -9,11 +9,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from chassis.instance import Instance
-from chassis.messaging.broker import Start
-from chassis.messaging.kafka import GroupTimeouts, KafkaBroker
-from chassis.messaging.kafka.group import KafkaSubscription
-from chassis.messaging.message import Envelope
+from chassis.brokers.kafka import GroupTimeouts, KafkaBroker
+from chassis.brokers.kafka.group import KafkaSubscription
+from chassis.brokers.port import StartPosition
+from chassis.message import Envelope
+from chassis.process.instance import Instance
 from ledger.main import service
 
 BEFORE_PUBLISH = "between commit and publish"
@@ -40,7 +40,9 @@ class DyingBroker(KafkaBroker):
         await super().publish(envelopes)
         self.reach(AFTER_PUBLISH)
 
-    async def subscribe(self, topics: Sequence[str], group: str, start: Start = Start.BEGINNING) -> KafkaSubscription:
+    async def subscribe(
+        self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
+    ) -> KafkaSubscription:
         subscription = await super().subscribe(topics, group, start)
         acknowledge = subscription.acknowledge
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from chassis.database import UnitOfWork
 from chassis.testing import Launched
-from chassis.work import UnitOfWork
 
 
 async def until_waiting(work: UnitOfWork) -> None:

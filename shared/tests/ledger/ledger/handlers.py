@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from chassis.due import Due
-from chassis.subscriptions import Subscriptions, rows
-from chassis.work import UnitOfWork
+from chassis.database import UnitOfWork, rows
+from chassis.jobs import Deadlines
+from chassis.messaging import Subscriptions
 from ledger.messages import Book, Booked, Printed
 from ledger.models import Account
 
 on = Subscriptions()
-due = Due()
+deadlines = Deadlines()
 INTEREST = -1  # what stands in a history for it
 LEASE_SECONDS = 0.5
 
@@ -34,7 +34,7 @@ def book(command: Book, work: UnitOfWork) -> None:
     account.balance += command.amount
     account.history = [*account.history, command.number]
     if command.statement:
-        account.statement_at, account.cause = work.now, work.origin()
+        account.statement_at, account.causation = work.now, work.causation()
     work.send(Booked(account=account.id, number=command.number, balance=account.balance))
 
 
@@ -45,7 +45,7 @@ def printed(event: Printed, work: UnitOfWork) -> None:
     account.statement = f"{account.statement} (printed)"
 
 
-@due(Account.interest_at)
+@deadlines(Account.interest_at)
 def pay_interest(account: Account, work: UnitOfWork) -> None:
     if account.balance in outside.broken:
         raise RuntimeError(f"{account.id} gets no interest")
@@ -57,7 +57,7 @@ async def print_statement(account: Account, runtime: Any) -> str:
     return await outside.print(account, runtime)
 
 
-@due(Account.statement_at, call=print_statement, lease_seconds=LEASE_SECONDS)
+@deadlines(Account.statement_at, call=print_statement, lease_seconds=LEASE_SECONDS)
 def keep_statement(account: Account, outcome: str, work: UnitOfWork) -> None:
     if account.balance in outside.broken:
         raise RuntimeError(f"the statement of {account.id} cannot be kept")

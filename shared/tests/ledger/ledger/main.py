@@ -1,14 +1,15 @@
 """The ledger: a service for tests of the chassis."""
 
+from chassis.database import Schema
 from chassis.service import Service
-from ledger import handlers, models, routes
+from ledger import handlers, routes
 from ledger.messages import api, peer
 
 service = Service(
     api,
     routers=[routes.router, routes.streams],
     subscriptions=handlers.on,
-    due=handlers.due,
+    deadlines=handlers.deadlines,
     calls=[peer],
-    models=models,
+    schema=Schema.of("ledger"),
 )

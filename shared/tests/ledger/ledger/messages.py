@@ -1,7 +1,7 @@
 """What the ledger obeys and announces."""
 
-from chassis.discovery import Api, Layer
-from chassis.messaging.message import Command, Event
+from chassis.calls import Api, Layer
+from chassis.message import Command, Event
 
 api = Api("ledger", Layer.PROCESS)
 peer = Api("peer", Layer.SYSTEM)

@@ -5,17 +5,12 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
 from sqlmodel import Field
 
-from chassis.tables import Table, Timestamptz
+from chassis.database import Table, Timestamptz
 
 
-class Row(Table, registry=registry()):
-    """A table of this service."""
-
-
-class Account(Row, table=True):
+class Account(Table, table=True):
     """A balance, and the numbers of the bookings that made it, in their order."""
 
     __tablename__ = "accounts"
@@ -25,10 +20,10 @@ class Account(Row, table=True):
     statement: str | None = None
     interest_at: datetime | None = Field(default=None, sa_type=Timestamptz)
     statement_at: datetime | None = Field(default=None, sa_type=Timestamptz)
-    cause: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    causation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
 
 
-class Note(Row, table=True):
+class Note(Table, table=True):
     """Anything that is to be remembered of an account."""
 
     __tablename__ = "notes"

@@ -17,7 +17,7 @@ import httpx
 from chassis.testing import SERVICE_KEY, free_port
 
 HOME = Path(__file__).parent.parent
-RUN = ("chassis.run", "ledger", "all")
+RUN = ("chassis.process.run", "ledger", "all")
 
 
 @dataclass

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from chassis.database import Database
-from chassis.messaging.broker import Broker
-from chassis.outbox import LOCKS, Relay
-from chassis.statements import SHARDS
+from chassis.brokers.port import Broker
+from chassis.database.pool import Database
+from chassis.database.sql import SHARDS
+from chassis.messaging.relay import LOCKS, Relay
 from chassis.testing import SERVICE_KEY, empty_database
 from ledger.main import service
 from ledger.messages import Booked

@@ -70,7 +70,9 @@ async def secret(id: str, caller: Staff) -> None:
 async def slow(id: str, runtime: Runtime, peers: int = 0) -> Any:
     """Sleeps, in this service or through so many of its peers."""
     if peers:
-        return await runtime.client(peer).get(f"/accounts/{id}/slow", params={"peers": peers - 1})
+        return await runtime.call(
+            peer.get("/accounts/{id}/slow", Any, query=("peers",)), id=id, query={"peers": peers - 1}
+        )
     await asyncio.sleep(20)
 
 
@@ -106,4 +108,4 @@ async def headers(id: str, request: Request, failures: int = 0) -> dict[str, str
 @router.get("/{id}/through")
 async def through(id: str, runtime: Runtime, path: str, as_service: bool = False) -> Any:
     """What a peer answers."""
-    return await runtime.client(peer, as_service=as_service).get(f"/accounts/{id}{path}")
+    return await runtime.call(peer.get(f"/accounts/{id}{path}", Any), as_service=as_service)

@@ -5,9 +5,9 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from chassis import tracing
-from chassis.tables import new_id
-from chassis.tasks import Tasks
+from chassis.database import new_id
+from chassis.jobs import Tasks
+from chassis.telemetry import tracing
 from ledger import main
 from ledger.models import Note
 

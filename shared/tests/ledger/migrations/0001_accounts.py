@@ -1,13 +1,12 @@
 """Accounts and notes. That no balance is negative is found out only by the commit."""
 
-from chassis.schema import script, upgrade_v1
+from chassis.database.schema import script
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    upgrade_v1()
     script("""
         CREATE TABLE accounts (
             id varchar PRIMARY KEY,
@@ -16,7 +15,7 @@ def upgrade() -> None:
             statement varchar,
             interest_at timestamptz,
             statement_at timestamptz,
-            cause jsonb
+            causation jsonb
         );
         CREATE TABLE notes (
             account varchar NOT NULL,

@@ -1,5 +1,0 @@
-"""The one error a person sees: a line that says what is wrong and what to do about it."""
-
-
-class Trouble(Exception):
-    """Ends a command with its one line and exit code 1, without a traceback."""

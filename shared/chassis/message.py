@@ -1,0 +1,118 @@
+"""Commands and events as classes, and the envelope in which they travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict
+
+MAX_MESSAGE_BYTES = 256 * 1024
+
+
+class MessageTooLarge(Exception):
+    """A message is over the limit of the broker. Raised before anything is written."""
+
+
+class Message(BaseModel):
+    """What services say to each other. Unknown fields are ignored, so a producer may add one with a default.
+
+    `wire_type` (`owner.name.v1`) survives a rename of the class; messages with equal `key` are handled in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: ClassVar[str]
+    wire_type: ClassVar[str] = ""
+    topic: ClassVar[str] = ""
+    key_field: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, wire_type: str = "", key: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.key_field = key or cls.key_field
+        if wire_type:
+            cls.wire_type = wire_type
+            cls.topic = f"{wire_type.partition('.')[0]}.{cls.kind}"
+
+    @property
+    def key(self) -> str:
+        return str(getattr(self, self.key_field))
+
+
+class Command(Message):
+    """Asks one service to do something. Named in the imperative, owned by the service that obeys."""
+
+    kind = "commands"
+
+
+class Event(Message):
+    """Says that something happened. Named in the past, owned by the service that announces."""
+
+    kind = "events"
+
+
+def announced_topics(service: str) -> set[str]:
+    """The topics of a service: those of its contracts that are imported here."""
+
+    def below(kind: type[Message]) -> set[str]:
+        return {kind.topic}.union(*map(below, kind.__subclasses__()))
+
+    return {topic for topic in below(Message) if topic.startswith(f"{service}.")}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message on its way: CloudEvents 1.0 attributes, the trace, and the body as JSON bytes."""
+
+    topic: str
+    key: str
+    id: UUID
+    type: str
+    source: str
+    time: datetime
+    body: bytes
+    correlation_id: str
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The headers of CloudEvents' Kafka protocol binding in binary mode."""
+        values = {
+            "ce_specversion": "1.0",
+            "ce_id": str(self.id),
+            "ce_type": self.type,
+            "ce_source": self.source,
+            "ce_subject": self.key,
+            "ce_time": self.time.isoformat(),
+            "content-type": "application/json",
+            "ce_correlationid": self.correlation_id,
+            "ce_causationid": self.causation_id,
+            "traceparent": self.traceparent,
+        }
+        return [(name, value.encode()) for name, value in values.items() if value is not None]
+
+    @classmethod
+    def read(cls, topic: str, key: str, headers: list[tuple[str, bytes]], body: bytes) -> Envelope:
+        """The envelope as the broker gave it. One that cannot be read has the empty type, so that it gets parked."""
+        key = key.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores any other
+        try:
+            values = {name: value.decode() for name, value in headers}
+            if any("\0" in value for value in values.values()):
+                raise ValueError("a header with a NUL")
+            return cls(
+                topic=topic,
+                key=key,
+                id=UUID(values["ce_id"]),
+                type=values["ce_type"],
+                source=values["ce_source"],
+                time=datetime.fromisoformat(values["ce_time"]),
+                body=body,
+                correlation_id=values.get("ce_correlationid", values["ce_id"]),
+                causation_id=values.get("ce_causationid"),
+                traceparent=values.get("traceparent"),
+            )
+        except (AttributeError, KeyError, ValueError, OverflowError):
+            id = uuid5(NAMESPACE_OID, repr((topic, key, headers, body)))
+            return cls(topic, key, id, type="", source="", time=datetime.now(UTC), body=body, correlation_id=str(id))

@@ -1,5 +1,0 @@
-"""The broker port on Apache Pulsar: publishing, a member of a group, and what only the admin API tells."""
-
-from chassis.messaging.pulsar.broker import PulsarBroker
-
-__all__ = ["PulsarBroker"]
