@@ -1,7 +1,6 @@
 """`users`: the roles of accounts, and the keys that sign their tokens."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -20,13 +19,13 @@ Mail = Annotated[str, typer.Argument(help="The mail address of an account.")]
 @app.command()
 def grant(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: JsonOutput = False) -> None:
     """Grant a role. Tokens that are issued from now on have it."""
-    _print_account(_change_role("PUT", mail, role), as_json)
+    _print_account(_change_role("role-grants", mail, role), as_json)
 
 
 @app.command()
 def revoke(mail: Mail, role: Annotated[Role, typer.Argument()], as_json: JsonOutput = False) -> None:
     """Revoke a role. Tokens that were issued before have it until they expire."""
-    _print_account(_change_role("DELETE", mail, role), as_json)
+    _print_account(_change_role("role-revocations", mail, role), as_json)
 
 
 @app.command("rotate-keys")
@@ -38,9 +37,9 @@ def rotate_keys(as_json: JsonOutput = False) -> None:
     Console().print(f"{key['kid']} signs from {key['signs_from']}", soft_wrap=True)
 
 
-def _change_role(method: str, mail: str, role: str) -> Any:
+def _change_role(change: str, mail: str, role: str) -> Any:
     """The account after the change."""
-    return internal_gateway().call(method, f"/user/accounts/{quote(mail, safe='')}/roles/{role}")
+    return internal_gateway().call("POST", f"/user/{change}", json={"email": mail, "role": role})
 
 
 def _print_account(account: Any, as_json: bool) -> None:

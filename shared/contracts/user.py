@@ -93,6 +93,13 @@ class AccountView(BaseModel):
     roles: list[Role] = Field(description="What the account may do. Tokens carry the roles.", examples=[["customer"]])
 
 
+class AccountRole(BaseModel, extra="forbid"):
+    """A role that the account with this mail address is to have, or to have no more."""
+
+    email: Email
+    role: Role
+
+
 class SignIn(BaseModel, extra="forbid"):
     """A mail address and a password, in exchange for tokens."""
 

@@ -20,6 +20,7 @@ from chassis.brokers.port import Broker, StartPosition
 from chassis.brokers.pulsar import PulsarBroker
 from chassis.message import Envelope
 from chassis.messaging.consumer import Consumer
+from chassis.process.run import end_process
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,4 @@ async def _main(kind: str, address: str, topic: str, group: str, file: str) -> N
 
 if __name__ == "__main__":
     asyncio.run(_main(*sys.argv[1:]))
+    end_process()

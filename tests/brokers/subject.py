@@ -41,6 +41,11 @@ def needs(*abilities: str) -> Callable[[T], T]:
     return mark
 
 
+def with_path() -> dict[str, str]:
+    """The environment of a process that imports from the tests."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 @dataclass
 class Subject:
     """A broker under test, with a topic and a group that nobody else uses."""
@@ -108,8 +113,7 @@ class Subject:
         """A member in a process of its own, killed at the end if it still runs."""
         file = self.folder / name
         command = [sys.executable, "-m", "brokers.member", self.name, self.address, self.topic, self.group, str(file)]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-        process = await asyncio.create_subprocess_exec(*command, env=environment)
+        process = await asyncio.create_subprocess_exec(*command, env=with_path())
 
         async def end() -> None:
             if process.returncode is None:

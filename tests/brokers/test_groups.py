@@ -4,12 +4,16 @@ Each test is a sentence, the same for memory, Kafka and Pulsar; `needs` names wh
 """
 
 import asyncio
+import json
 import signal
+import sys
 from collections import Counter
+
+import pytest
 
 from brokers.member import count_of, handled_by, in_order, overlaps
 from brokers.stream import KEYS, dealt, envelopes, put_all
-from brokers.subject import MEMBERS, PROCESSES, Subject, needs
+from brokers.subject import MEMBERS, PROCESSES, Subject, needs, with_path
 from ledger.waiting import until
 
 
@@ -37,6 +41,20 @@ async def test_a_consumer_that_is_asked_to_stop_brings_neither_loss_nor_a_messag
     await until(lambda: count_of(leaving, staying) >= stream.count, 60)
     assert in_order(leaving, staying) == dealt(stream.count)
     assert Counter(it.number for it in handled_by(leaving, staying)) == Counter(range(stream.count))
+
+
+@needs(PROCESSES)
+@pytest.mark.parametrize("count", [24, pytest.param(400, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+async def test_each_process_whose_consumer_stops_ends_with_0(broker: Subject, count: int, seed: int) -> None:
+    """Also while the machine is busy: several of them stop at once."""
+    await put_all(broker.connect().publish, envelopes(broker.topic, range(40)))
+    admin = [broker.settings["PULSAR_ADMIN_URL"]] if broker.name == "pulsar" else []
+    words = ["-m", "brokers.stops", str(count), str(seed), broker.name, broker.address, broker.topic, *admin]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, env=with_path(), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert json.loads(said) == {"0": count}
 
 
 @needs(MEMBERS)

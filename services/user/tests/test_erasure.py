@@ -142,9 +142,10 @@ async def test_a_wrong_password_erases_nothing(user: Launched, ada: SignedIn) ->
 
 async def test_staff_cannot_be_erased(user: Launched, ada: SignedIn) -> None:
     async with user.as_service() as operator:
-        await operator.put(f"/accounts/{ada.email}/roles/staff")
+        role = {"email": ada.email, "role": "staff"}
+        await operator.post("/role-grants", json=role)
         assert problem(await request_erasure(ada)) == (409, "has_other_roles")
-        await operator.delete(f"/accounts/{ada.email}/roles/staff")
+        await operator.post("/role-revocations", json=role)
     assert (await request_erasure(ada)).status_code == 202
 
 

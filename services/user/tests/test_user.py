@@ -171,19 +171,17 @@ async def test_an_expired_refresh_token_is_refused_and_removed(user: Launched, a
 
 
 async def test_a_granted_role_is_in_the_next_token_until_it_is_revoked(user: Launched, ada: SignedIn) -> None:
-    path = "/accounts/ADA@example.org/roles/operator"
-    assert problem(await ada.client.put(path)) == (403, "forbidden")
+    body = {"email": "ADA@example.org", "role": "operator"}
+    assert problem(await ada.client.post("/role-grants", json=body)) == (403, "forbidden")
     async with user.as_service() as client:
-        assert (await client.put(path)).json()["roles"] == ["customer", "operator"]
+        assert (await client.post("/role-grants", json=body)).json()["roles"] == ["customer", "operator"]
     tokens = (await refresh(user, ada.refresh_token)).json()
     async with user.client(tokens["access_token"]) as operator:
-        assert (await operator.put("/accounts/ada@example.org/roles/staff")).status_code == 200
-        assert (await operator.delete(path)).json()["roles"] == ["customer", "staff"]
-        assert problem(await operator.put("/accounts/bob@example.org/roles/staff")) == (
-            404,
-            "account_not_found",
-        )
-        assert problem(await operator.put("/accounts/ada@example.org/roles/king")) == (422, "invalid_input")
+        assert (await operator.post("/role-grants", json=body | {"role": "staff"})).status_code == 200
+        assert (await operator.post("/role-revocations", json=body)).json()["roles"] == ["customer", "staff"]
+        unknown = await operator.post("/role-grants", json=body | {"email": "bob@example.org"})
+        assert problem(unknown) == (404, "account_not_found")
+        assert problem(await operator.post("/role-grants", json=body | {"role": "king"})) == (422, "invalid_input")
 
 
 async def test_addresses_belong_to_their_account(user: Launched, ada: SignedIn) -> None:

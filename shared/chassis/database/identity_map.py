@@ -66,7 +66,7 @@ class IdentityMap:
 
     def get(self, table: type[T], key: Key) -> T | None:
         row = self._find(table, key)
-        if row is None and not self._was_requested(table, key):
+        if row is None and None not in key and not self._was_requested(table, key):  # no row has NULL in its key
             names = ", ".join(mapping_of(table).key)
             raise NotLoaded(
                 f"{table.__name__} {key} was not loaded: declare needs=rows({table.__name__}, {names}=…),"

@@ -3,18 +3,25 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Path, Query
+from fastapi import Query
 
 from chassis.database import new_id
 from chassis.web import Caller, Operator, Router, ServiceCaller, Work, raises
 from contracts.notification import Notify, Template
-from contracts.user import AccountView, AddAddress, AddressView, ContactView, RegisterAccount, Role, UserRegistered
+from contracts.user import (
+    AccountRole,
+    AccountView,
+    AddAddress,
+    AddressView,
+    ContactView,
+    RegisterAccount,
+    UserRegistered,
+)
 from contracts.user_api import AccountNotFound, AddressNotFound, EmailTaken, SignInOverloaded
 from user import passwords, queries
 from user.models import Account, Address
 
 router = Router(tags=["Account"])
-EmailPath = Annotated[str, Path(description="The mail address of the account.", examples=["ada@example.org"])]
 
 
 @router.post("/accounts", status_code=201, responses=raises(EmailTaken, SignInOverloaded))
@@ -44,25 +51,26 @@ async def register_account(body: RegisterAccount, work: Work) -> AccountView:
     return AccountView.model_validate(account, from_attributes=True)
 
 
-@router.put("/accounts/{email}/roles/{role}", responses=raises(AccountNotFound))
-async def grant_role(email: EmailPath, role: Role, work: Work, _: Operator) -> AccountView:
+@router.post("/role-grants", responses=raises(AccountNotFound))
+async def grant_role(body: AccountRole, work: Work, _: Operator) -> AccountView:
     """Grant a role
 
-    The next access token of the account carries the role: sign in again, or refresh the tokens.
+    The next access token of the account carries the role: sign in again, or refresh the tokens. The mail address is not
+    part of a path, since paths are logged.
     """
-    account = await _lock_account(work, email=email.lower())
-    account.roles = sorted({*account.roles, role})
+    account = await _lock_account(work, email=body.email)
+    account.roles = sorted({*account.roles, body.role})
     return AccountView.model_validate(account, from_attributes=True)
 
 
-@router.delete("/accounts/{email}/roles/{role}", responses=raises(AccountNotFound))
-async def revoke_role(email: EmailPath, role: Role, work: Work, _: Operator) -> AccountView:
+@router.post("/role-revocations", responses=raises(AccountNotFound))
+async def revoke_role(body: AccountRole, work: Work, _: Operator) -> AccountView:
     """Revoke a role
 
     Access tokens that were issued before carry the role until they expire.
     """
-    account = await _lock_account(work, email=email.lower())
-    account.roles = sorted({*account.roles} - {role})
+    account = await _lock_account(work, email=body.email)
+    account.roles = sorted({*account.roles} - {body.role})
     return AccountView.model_validate(account, from_attributes=True)
 
 

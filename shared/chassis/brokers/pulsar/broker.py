@@ -123,7 +123,7 @@ class PulsarBroker:
             await within(CLOSE_SECONDS, consumer.close())
 
     async def close(self) -> None:
-        """From a thread, which returns when those of the client have ended: a process that ends before may abort."""
+        """From a thread, since it blocks. Threads of the client may end later still: see `process.run.end_process`."""
         await self._admin.close()
         client, self._opened = self._opened, None
         if client is not None:
