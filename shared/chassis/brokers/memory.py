@@ -21,7 +21,7 @@ class MemoryBroker:
             self._place(topics, group)
 
     async def ensure_topics(self, topics: Sequence[str]) -> None:
-        """A topic is there when somebody names it."""
+        """A topic exists as soon as it is named."""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         deliveries = []

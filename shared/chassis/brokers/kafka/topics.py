@@ -18,7 +18,7 @@ async def ensure_topics(admin: AIOKafkaAdminClient, topics: Sequence[str], parti
     wanted = [NewTopic(topic, partitions, replicas, topic_configs=CONFIG) for topic in topics]
     if there := await _create(admin, wanted, only_ask=True):
         found = await places(admin, there)
-        if unknown := set(there) - {place.topic for place in found}:  # not told to all brokers yet
+        if unknown := set(there) - {place.topic for place in found}:  # not all brokers know it yet
             raise BrokerUnavailable(f"Kafka has just made {', '.join(unknown)}")
         _compare(partitions, found, await _configs(admin, there))
     if missing := [topic for topic in wanted if topic.name not in there]:
