@@ -16,7 +16,7 @@ from chassis.brokers.port import BrokerSubscription, BrokerUnavailable, StartPos
 from chassis.database import UnitOfWork
 from chassis.message import Envelope
 from chassis.messaging.consumer import Consumer
-from chassis.process import parts
+from chassis.process import instance
 from chassis.testing import Launch, Launched
 from ledger.between import Between, BetweenSubscription
 from ledger.faults import database_away, until_waiting
@@ -312,7 +312,7 @@ class Unanswering(MemoryBroker):
 async def test_a_consumer_tells_its_lag_and_says_once_that_its_broker_does_not_answer(
     launch: Launch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(parts, "LAG_SECONDS", 0.02)
+    monkeypatch.setattr(instance, "LAG_SECONDS", 0.02)
     broker = Unanswering()
     await launch(service, broker=broker)
     await until(lambda: REGISTRY.get_sample_value("messages_lag", {"service": "ledger", "topic": Book.topic}) == 7)
