@@ -26,7 +26,7 @@ from ledger.waiting import until
 from local.kafka import Kafka
 
 pytestmark = pytest.mark.xdist_group("kafka")
-QUICK = GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, undo=1)
+QUICK = GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, rollback=1)
 
 
 @pytest.fixture
