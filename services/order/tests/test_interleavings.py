@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from chassis.database import UnitOfWork, new_id
+from chassis.database.loading import load_rows
 from chassis.message import Message
 from chassis.testing import Launch, Launched
 from contracts import payment as pay
@@ -205,6 +206,13 @@ class Simulation:
             self._take_commands(work)
         return order
 
+    async def _erase_customer(self) -> None:
+        async with self.launched.instance.database.work() as work:
+            (order,) = await work.lock(Order, id=[self.id])
+            event = UserErased(user_id=order.customer_id, erasure_id=new_id())
+            await load_rows(work, [(event, service.subscriptions.by_type[event.wire_type].needs)])
+            handlers.erase_customer(event, work)
+
     def _take_commands(self, work: UnitOfWork) -> None:
         known = {it.wire_type: it for module in (stock, pay, ship) for it in vars(module).values() if _is_message(it)}
         for envelope in work.messages:
@@ -256,7 +264,7 @@ class Simulation:
             case "resume":
                 await self.within(self._resume_if_stuck)
             case "erase":
-                await self.within(_erase_customer)
+                await self._erase_customer()
 
     def _return_goods(self, order: Order, work: UnitOfWork) -> None:
         """Announce the return of some pieces, if this is possible, and confirm that they have arrived."""
@@ -328,10 +336,6 @@ def _cancel_if_possible(order: Order, work: UnitOfWork) -> None:
 def _time_out(order: Order, work: UnitOfWork) -> None:
     if order.deadline is not None:
         saga.time_out_order(order, work)
-
-
-def _erase_customer(order: Order, work: UnitOfWork) -> None:
-    handlers.erase_customer(UserErased(user_id=order.customer_id, erasure_id=new_id()), work)
 
 
 @pytest.fixture

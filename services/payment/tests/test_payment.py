@@ -198,7 +198,7 @@ async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: s
     limits = {"breaker_failures": 1, "breaker_seconds": 1}
     settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
-        runtime = SimpleNamespace(http=http, settings=settings, hold=lambda kind: kind(settings))
+        runtime = SimpleNamespace(http=http, settings=settings, resource=lambda kind: kind(settings))
         found = await request_outcome(attempt, cast(Runtime, runtime))
     assert (found and found.status) == outcome
 
