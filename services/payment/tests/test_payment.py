@@ -199,7 +199,7 @@ async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: s
     settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
         runtime = SimpleNamespace(http=http, settings=settings, resource=lambda kind: kind(settings))
-        found = await request_outcome(attempt, cast(Runtime, runtime))
+        found = await request_outcome(attempt, cast(Runtime[PaymentSettings], runtime))
     assert (found and found.status) == outcome
 
 
