@@ -22,6 +22,7 @@ from contracts.payment import (
     PaymentRefundRefused,
     PaymentVoided,
 )
+from payment.config import PaymentSettings
 from payment.models import Attempt, AttemptKind, Payment
 from payment.provider import request_outcome
 from simulators.server import Simulators
