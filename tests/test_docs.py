@@ -47,7 +47,10 @@ def test_named_targets_exist(page: Path) -> None:
 
 @in_pages
 def test_named_commands_exist(page: Path) -> None:
-    assert {name for piece in code(page) for name in re.findall(r"\bagora ([a-z-]+)", piece)} <= COMMANDS
+    """The changelog has old names as well."""
+    if page.name == "CHANGELOG.md":
+        return
+    assert {name for piece in code(page) for name in re.findall(r"\bagora ([a-z][a-z-]+)", piece)} <= COMMANDS
 
 
 @in_pages
