@@ -107,8 +107,8 @@ def _broker_error(services: ServiceGroup) -> str | None:
     """What the first service that answers, and that consumes from the broker, reports about the broker."""
     for name in services.names:
         for it in services.request_each("GET", "lag", {name: {}}).values():
-            if it["trouble"] or it["topics"]:
-                return str(it["trouble"]) if it["trouble"] else None
+            if it["outage"] or it["topics"]:
+                return str(it["outage"]) if it["outage"] else None
     return None
 
 
