@@ -14,7 +14,7 @@ class Between:
         self._broker = broker
 
     async def ensure_topics(self, topics: Sequence[str]) -> None:
-        await self._broker.prepare(topics)
+        await self._broker.ensure_topics(topics)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         await self._broker.publish(envelopes)
