@@ -48,10 +48,10 @@ def by_name(event: Stored, work: UnitOfWork) -> None:
 
 
 def by_another_function(event: Stored, work: UnitOfWork) -> None:
-    look(work, it=event)
+    read_row(work, it=event)
 
 
-def look(work: UnitOfWork, it: Stored) -> int:
+def read_row(work: UnitOfWork, it: Stored) -> int:
     return it.pieces if type(it) is Stored else 0
 
 

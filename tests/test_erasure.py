@@ -1,4 +1,4 @@
-"""Erase me: what somebody told the shop is found before, and nowhere afterwards; the orders stay, without a person."""
+"""Erase me: personal data is found before the erasure and nowhere after it; the orders stay, without a person."""
 
 import asyncio
 import contextlib

@@ -17,7 +17,7 @@ from loadtests.audit import wait_until_settled
 from loadtests.shop import Shop
 
 pytestmark = [pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(240)]
-# Each message with the one that caused it. Whoever checks out causes the first two.
+# Each message with the one that caused it. The checkout causes the first two.
 CAUSED = {
     ("product.reserve_stock.v1", None),
     ("order.order_placed.v1", None),

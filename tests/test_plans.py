@@ -1,4 +1,4 @@
-"""After ten million orders: with so many rows in each table, no statement of the running shop reads all of one.
+"""After ten million orders no statement of the running system reads all rows of a table.
 
 The statements are those that PostgreSQL itself saw the services make (pg_stat_statements) while orders went through the
 whole shop, while operators asked, and when the services started, which is when everything periodic runs. Each is

@@ -103,7 +103,7 @@ async def _let_in(answer: httpx.Response) -> bool:
     if answer.status_code not in (401, 403):
         return True
     detail = (await answer.aread()) and answer.json()["detail"]
-    return bool(detail == "This is for people, not for services.")
+    return bool(detail == "This operation is for people, not for services.")
 
 
 def _roles(dependant: Dependant) -> set[str] | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from gateway import filters
-from gateway.exposed import ExposedService, Operation, exposed_services
+from gateway.exposed import ExposedOperation, ExposedService, exposed_services
 from gateway.filters import Json, RateLimits, extension, http_filter, operation_match
 
 EXPERIENCE, PUBLIC_PREFIX = "aggregator", "/api/v1/"
@@ -121,11 +121,11 @@ def public_rules(experience: Sequence[ExposedService]) -> list[Json]:
 
 def internal_rules(services: Sequence[ExposedService], service_key: str | None) -> list[Json]:
     """Lists the operations without a token; all others need a token, issued by the user service or by a service."""
-    always = [Operation("GET", path) for path in ("/livez", "/readyz", "/docs(/.*)?")]
+    always = [ExposedOperation("GET", path) for path in ("/livez", "/readyz", "/docs(/.*)?")]
     free = [
         {"match": operation_match(it, f"/{service.name}")} for service in services for it in [*service.open, *always]
     ]
-    free.append({"match": operation_match(Operation("GET", ERROR_PAGE))})
+    free.append({"match": operation_match(ExposedOperation("GET", ERROR_PAGE))})
     by_user, by_service = {"provider_name": filters.USER}, {"provider_name": filters.SERVICE}
     either = {"requires_any": {"requirements": [by_user, by_service]}} if service_key else by_user
     return [*free, {"match": {"prefix": "/"}, "requires": either}]

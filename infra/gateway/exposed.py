@@ -13,7 +13,7 @@ STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True)
-class Operation:
+class ExposedOperation:
     """A method, and a regular expression for the path."""
 
     method: str
@@ -26,9 +26,9 @@ class ExposedService:
 
     name: str
     hooks: str | None
-    open: list[Operation]
-    secured: list[Operation]
-    streams: list[Operation]
+    open: list[ExposedOperation]
+    secured: list[ExposedOperation]
+    streams: list[ExposedOperation]
 
     @classmethod
     def from_openapi(cls, name: str, document: dict[str, Any], hooks: str | None = None) -> "ExposedService":
@@ -37,7 +37,7 @@ class ExposedService:
         for path, methods in document["paths"].items():
             for method in METHODS & methods.keys():
                 operations = service.secured if methods[method].get("security") else service.open
-                operations.append(Operation(method.upper(), path_regex(path)))
+                operations.append(ExposedOperation(method.upper(), path_regex(path)))
                 if STREAM in methods[method].get("responses", {}).get("200", {}).get("content", {}):
                     service.streams.append(operations[-1])
         return service

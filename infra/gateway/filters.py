@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from chassis.calls.auth import SERVICE_ISSUER
-from gateway.exposed import Operation
+from gateway.exposed import ExposedOperation
 
 Json = dict[str, Any]
 
@@ -54,7 +54,7 @@ def http_filter(name: str, **fields: Any) -> Json:
     return extension(name, f"extensions.filters.http.{name}.v3.{kind}", **fields)
 
 
-def operation_match(operation: Operation, prefix: str = "") -> Json:
+def operation_match(operation: ExposedOperation, prefix: str = "") -> Json:
     method = {"name": ":method", "string_match": {"exact": operation.method}}
     return {"safe_regex": {"regex": prefix + operation.path}, "headers": [method]}
 

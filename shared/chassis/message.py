@@ -17,7 +17,7 @@ class MessageTooLarge(Exception):
 
 
 class Message(BaseModel):
-    """What services say to each other. Unknown fields are ignored, so a producer may add one with a default.
+    """A message between services. Unknown fields are ignored, so a producer may add one with a default.
 
     `wire_type` (`owner.name.v1`) survives a rename of the class; messages with equal `key` are handled in order.
     """
@@ -48,7 +48,7 @@ class Command(Message):
 
 
 class Event(Message):
-    """Says that something happened. Named in the past, owned by the service that announces."""
+    """States that something happened. Named in the past, owned by the service that announces."""
 
     kind = "events"
 
@@ -95,7 +95,7 @@ class Envelope:
 
     @classmethod
     def read(cls, topic: str, key: str, headers: list[tuple[str, bytes]], body: bytes) -> Envelope:
-        """The envelope as the broker gave it. One that cannot be read has the empty type, so that it gets parked."""
+        """The envelope as the broker delivers it. An unreadable one has the empty type, and becomes a dead letter."""
         key = key.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL stores any other
         try:
             values = {name: value.decode() for name, value in headers}

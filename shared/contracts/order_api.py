@@ -15,18 +15,13 @@ from contracts.order import (
     StepView,
     api,
 )
+from contracts.product_api import ProductNotFound
 
 
 class OrderNotFound(Problem):
     """The id is unknown, or the order belongs to another customer. Check the id."""
 
     status, code, detail = 404, "order_not_found", "There is no order with this id."
-
-
-class ProductNotFound(Problem):
-    """The product does not exist or is no longer sold. Remove it from the cart."""
-
-    status, code, detail = 404, "product_not_found", "There is no product with this id."
 
 
 class AddressNotFound(Problem):

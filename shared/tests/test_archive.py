@@ -17,7 +17,7 @@ from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
 
 
-async def ask(ledger: Launched, path: str, **params: Any) -> Any:
+async def request(ledger: Launched, path: str, **params: Any) -> Any:
     async with ledger.as_staff() as operator:
         answer = await operator.get(f"/internal/{path}", params=params)
     assert answer.status_code == 200, answer.text
@@ -37,20 +37,20 @@ def numbers(messages: list[dict[str, Any]]) -> list[tuple[str, int]]:
 async def test_sent_messages_are_found_by_key_and_by_correlation(ledger: Launched) -> None:
     first, second = ledger.envelope(Book(account="a", number=1)), ledger.envelope(Book(account="b", number=2))
     await ledger.send(first, second, Book(account="a", number=3))
-    found = await ask(ledger, "messages", key="a")
+    found = await request(ledger, "messages", key="a")
     assert numbers(found) == [("a", 1), ("a", 3)]
     assert found[0]["causation_id"] == str(first.id)
     assert found[0]["correlation_id"] == first.correlation_id
     assert all(it["published_at"] for it in found)
     correlations = [first.correlation_id, second.correlation_id]
-    assert numbers(await ask(ledger, "messages", correlation_id=correlations)) == [("a", 1), ("b", 2)]
-    assert numbers(await ask(ledger, "messages", key="a", correlation_id=correlations[1])) == [
+    assert numbers(await request(ledger, "messages", correlation_id=correlations)) == [("a", 1), ("b", 2)]
+    assert numbers(await request(ledger, "messages", key="a", correlation_id=correlations[1])) == [
         ("a", 1),
         ("b", 2),
         ("a", 3),
     ]
-    assert await ask(ledger, "messages", key="nobody") == []
-    assert await ask(ledger, "messages") == []
+    assert await request(ledger, "messages", key="nobody") == []
+    assert await request(ledger, "messages") == []
 
 
 class AwayBroker(MemoryBroker):
@@ -75,21 +75,21 @@ async def test_while_the_broker_is_away_what_waits_in_the_outbox_is_told(launch:
     async with ledger.instance.database.work() as work:
         await work.begin()
         work.send(Booked(account="a", number=1, balance=1), Booked(account="a", number=2, balance=2))
-    (first, second) = await ask(ledger, "messages", key="a")
+    (first, second) = await request(ledger, "messages", key="a")
     assert (first["published_at"], second["published_at"]) == (None, None)
-    lag = await ask(ledger, "lag")
+    lag = await request(ledger, "lag")
     assert lag["topics"] is None
     assert "away" in lag["outage"]
     assert lag["outbox"]["messages"] == 2
     assert lag["outbox"]["oldest_seconds"] >= 0
     broker.away = False
-    lag = await ask(ledger, "lag")
+    lag = await request(ledger, "lag")
     assert (lag["topics"].keys(), lag["outage"]) == ({Book.topic, Booked.topic}, None)
 
 
 async def test_nothing_is_behind_when_all_is_handled(ledger: Launched) -> None:
     await ledger.send(Book(account="a", number=1))
-    lag = await ask(ledger, "lag")
+    lag = await request(ledger, "lag")
     assert lag == {
         "topics": dict.fromkeys(lag["topics"], 0),
         "outage": None,
@@ -119,7 +119,7 @@ async def follow(ledger: Launched, after: str, **wanted: Any) -> tuple[list[tupl
     """All that was published after a moment, page by page."""
     found: list[tuple[str, int]] = []
     while True:
-        page = await ask(ledger, "messages/published", after=after, **wanted)
+        page = await request(ledger, "messages/published", after=after, **wanted)
         found += numbers(page["messages"])
         if page["next_after"] == after or not page["messages"]:
             return found, page["next_after"]
@@ -128,7 +128,7 @@ async def follow(ledger: Launched, after: str, **wanted: Any) -> tuple[list[tupl
 
 async def test_each_published_message_is_told_once_and_in_order_from_now_on(ledger: Launched) -> None:
     await ledger.send(Book(account="a", number=1))
-    start = await ask(ledger, "messages/published")
+    start = await request(ledger, "messages/published")
     assert start["messages"] == []
     for number in range(2, 8):
         await ledger.send(Book(account="a", number=number), Book(account="b", number=number))
@@ -143,8 +143,8 @@ async def test_each_published_message_is_told_once_and_in_order_from_now_on(ledg
 
 
 async def test_what_a_relay_is_about_to_commit_is_told_later_and_not_left_out(ledger: Launched) -> None:
-    """A relay takes its moment at the beginning of its transaction; somebody asks before the end of it."""
-    after = (await ask(ledger, "messages/published"))["next_after"]
+    """A relay takes its moment at the beginning of its transaction; a reader asks before the end of it."""
+    after = (await request(ledger, "messages/published"))["next_after"]
     slow = await ledger.instance.database.connect()
     try:
         moving = slow.transaction()

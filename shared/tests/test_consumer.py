@@ -15,8 +15,8 @@ from chassis.brokers.memory import MemoryBroker
 from chassis.brokers.port import BrokerSubscription, BrokerUnavailable, StartPosition
 from chassis.database import UnitOfWork
 from chassis.message import Envelope
-from chassis.messaging import consumer
 from chassis.messaging.consumer import Consumer
+from chassis.process import instance
 from chassis.testing import Launch, Launched
 from ledger.between import Between, BetweenSubscription
 from ledger.faults import database_away, until_waiting
@@ -199,7 +199,7 @@ async def test_a_conflict_is_tried_again_some_times(
 
 
 async def test_a_real_deadlock_ends_with_both_applied(ledger: Launched) -> None:
-    """Somebody else locks two accounts against the order of keys; PostgreSQL ends one of the two."""
+    """Another transaction locks two accounts against the order of keys; PostgreSQL ends one of the two."""
     await ledger.send(*bookings(("a", 1), ("b", 1)))
     async with ledger.instance.database.work() as work:
         await work.execute("SET LOCAL deadlock_timeout = '10s'")  # so that it is the consumer that is ended
@@ -239,7 +239,7 @@ async def test_while_its_database_is_away_it_waits_says_so_once_and_goes_on(
 
 
 async def test_a_message_may_be_published_before_its_group_has_joined() -> None:
-    """In the one process of the whole shop, a relay may be faster than somebody else's migration."""
+    """In the one process of the whole shop, a relay may be faster than another service's migration."""
     broker = MemoryBroker({"ledger": [Book.topic]})
     envelope = Envelope.read(Book.topic, "a", GOOD, b"{}")
     publishing = asyncio.create_task(broker.publish([envelope, replace(envelope, topic="nobody.commands")]))
@@ -312,7 +312,7 @@ class Unanswering(MemoryBroker):
 async def test_a_consumer_tells_its_lag_and_says_once_that_its_broker_does_not_answer(
     launch: Launch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(consumer, "LAG_SECONDS", 0.02)
+    monkeypatch.setattr(instance, "LAG_SECONDS", 0.02)
     broker = Unanswering()
     await launch(service, broker=broker)
     await until(lambda: REGISTRY.get_sample_value("messages_lag", {"service": "ledger", "topic": Book.topic}) == 7)

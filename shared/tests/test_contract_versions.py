@@ -36,7 +36,7 @@ def upgrade():
 
 
 class SetPrice(Command, wire_type="pricing.set_price.v1", key="product"):
-    """What the producer is told."""
+    """The command to the producer."""
 
     product: str
     cents: int
@@ -224,13 +224,13 @@ async def test_a_deployment_between_the_two_of_a_pair(system: System) -> None:
 async def test_what_was_told_as_v1_alone_reaches_only_those_who_read_both(
     system: System, reads: Subscriptions, seen: list[Any]
 ) -> None:
-    """So a consumer reads both until its backlog has nothing from before the producer told both."""
+    """So a consumer reads both until its backlog has no message from before the producer sent both."""
 
     async def waits() -> bool:
         return (await system.broker.lag([PricedV1.topic], "label"))[PricedV1.topic] > 0
 
     async with system.running(label=OLD):
-        pass  # it has joined, so what is told while it is away waits for it
+        pass  # it has joined, so messages wait while it is away
     async with system.running(pricing=producer(v1)) as (pricing,):
         telling = asyncio.create_task(pricing.send(SetPrice(product="tea", cents=250)))
         await until(waits)

@@ -135,7 +135,7 @@ async def test_an_outcome_that_comes_after_its_lease_is_left_to_whoever_took_the
     async def print_(account: Account, runtime: Any) -> str:
         async with runtime.database.work() as work:
             (row,) = await work.lock(Account, id=[account.id])
-            row.statement_at = work.now + timedelta(hours=1)  # as somebody else would
+            row.statement_at = work.now + timedelta(hours=1)  # as another process would
         return "too late"
 
     monkeypatch.setattr(world, "print", print_)

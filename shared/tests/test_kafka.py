@@ -26,7 +26,7 @@ from ledger.waiting import until
 from local.kafka import Kafka
 
 pytestmark = pytest.mark.xdist_group("kafka")
-QUICK = GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, undo=1)
+QUICK = GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, rollback=1)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_a_topic_is_made_as_the_next_process_wants_it(kafka: Kafka, broker
 
 @pytest.fixture
 def revoked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when a member has been told that partitions it had are taken away."""
+    """Set when a member has learned that its partitions are revoked."""
     told, revoke = asyncio.Event(), group.KafkaSubscription.on_partitions_revoked
 
     async def on_partitions_revoked(self: group.KafkaSubscription, partitions: Any) -> None:

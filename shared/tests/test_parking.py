@@ -23,14 +23,14 @@ async def send(ledger: Launched, *numbers: int) -> None:
     await ledger.send(*(Book(account="a", number=number) for number in numbers))
 
 
-async def ask(ledger: Launched, method: str, path: str = "", **params: Any) -> httpx.Response:
+async def request(ledger: Launched, method: str, path: str = "", **params: Any) -> httpx.Response:
     async with ledger.as_staff() as operator:
         return await operator.request(method, f"/internal/dead-letters{path}", params=params)
 
 
 async def dead_letters(ledger: Launched, **params: Any) -> list[int]:
     """The numbers of the parked bookings."""
-    return [Book.model_validate_json(it["body"]).number for it in (await ask(ledger, "GET", **params)).json()]
+    return [Book.model_validate_json(it["body"]).number for it in (await request(ledger, "GET", **params)).json()]
 
 
 async def booked(ledger: Launched) -> list[int]:
@@ -45,38 +45,38 @@ async def test_a_message_is_shown_whole_by_its_key_or_its_id(ledger: Launched, w
     world.broken = frozenset({1})
     await send(ledger, 1, 2)
     await ledger.send(Book(account="b", number=1))
-    first, second = (await ask(ledger, "GET", about="a")).json()
+    first, second = (await request(ledger, "GET", about="a")).json()
     assert (first["key"], first["type"], first["source"], first["topic"]) == ("a", Book.wire_type, "test", Book.topic)
     assert "1 cannot be booked" in first["reason"]
     assert '"number":1' in first["body"]
-    assert (await ask(ledger, "GET", about=second["id"])).json() == [second]
-    assert (await ask(ledger, "GET", about="nobody")).json() == []
+    assert (await request(ledger, "GET", about=second["id"])).json() == [second]
+    assert (await request(ledger, "GET", about="nobody")).json() == []
 
 
 async def test_a_page_begins_after_a_position(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({1})
     await send(ledger, 1, 2, 3)
-    first, second, third = (await ask(ledger, "GET")).json()
-    assert (await ask(ledger, "GET", after=first["position"])).json() == [second, third]
-    assert (await ask(ledger, "GET", after=third["position"])).json() == []
+    first, second, third = (await request(ledger, "GET")).json()
+    assert (await request(ledger, "GET", after=first["position"])).json() == [second, third]
+    assert (await request(ledger, "GET", after=third["position"])).json() == []
 
 
 async def test_drop_takes_the_first_of_a_key_and_the_rest_goes_on_in_order(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({2})
     await send(ledger, 1, 2, 3, 4)
-    dropped = await ask(ledger, "POST", "/a/drop")
+    dropped = await request(ledger, "POST", "/a/drop")
     assert (dropped.status_code, Book.model_validate_json(dropped.json()["body"]).number) == (200, 2)
     assert await dead_letters(ledger) == [3, 4]
     await send(ledger, 5)
     assert await booked(ledger) == [1]
-    assert (await ask(ledger, "POST", "/a/replay")).json() == {"replayed": 3}
+    assert (await request(ledger, "POST", "/a/replay")).json() == {"replayed": 3}
     assert await booked(ledger) == [1, 3, 4, 5]
 
 
 async def test_the_key_is_free_when_its_only_message_is_dropped(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({1})
     await send(ledger, 1)
-    await ask(ledger, "POST", "/a/drop")
+    await request(ledger, "POST", "/a/drop")
     await send(ledger, 2)
     assert await booked(ledger) == [2]
 
@@ -85,7 +85,7 @@ async def test_what_was_dropped_does_not_come_again_with_a_double(ledger: Launch
     world.broken = frozenset({1})
     envelope = ledger.envelope(Book(account="a", number=1))
     await ledger.send(envelope)
-    await ask(ledger, "POST", "/a/drop")
+    await request(ledger, "POST", "/a/drop")
     world.broken = frozenset()
     await ledger.send(envelope)
     assert (await booked(ledger), await dead_letters(ledger)) == ([], [])
@@ -94,8 +94,8 @@ async def test_what_was_dropped_does_not_come_again_with_a_double(ledger: Launch
 async def test_two_operators_who_drop_the_same_message_drop_one(ledger: Launched, world: Outside) -> None:
     world.broken = frozenset({1})
     await send(ledger, 1, 2, 3)
-    first = (await ask(ledger, "GET")).json()[0]["id"]
-    answers = await asyncio.gather(*(ask(ledger, "POST", "/a/drop", id=first) for _ in range(2)))
+    first = (await request(ledger, "GET")).json()[0]["id"]
+    answers = await asyncio.gather(*(request(ledger, "POST", "/a/drop", id=first) for _ in range(2)))
     assert sorted(it.status_code for it in answers) == [200, 409]
     assert {it.json()["code"] for it in answers if it.is_error} == {"not_first_dead_letter"}
     assert await dead_letters(ledger) == [2, 3]
@@ -118,7 +118,7 @@ async def test_what_cannot_be_done_is_a_problem_and_changes_nothing(
 ) -> None:
     world.broken = frozenset({1})
     await send(ledger, 1)
-    answer = await ask(ledger, method, path, **params)
+    answer = await request(ledger, method, path, **params)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert await dead_letters(ledger) == [1]
 
@@ -157,7 +157,7 @@ async def test_a_message_that_comes_in_the_middle_of_a_replay_is_handled_after_i
             await go_on.wait()
 
     monkeypatch.setattr(Consumer, "run_handlers", run_handlers)
-    replaying = asyncio.create_task(ask(ledger, "POST", "/a/replay"))
+    replaying = asyncio.create_task(request(ledger, "POST", "/a/replay"))
     await handled.wait()
     sending = asyncio.create_task(send(ledger, waiting + 1, waiting + 2))
     await until(lambda: somebody_waits(ledger))
@@ -186,7 +186,7 @@ async def test_a_replay_waits_for_a_batch_that_is_parking_more_of_the_key(
     monkeypatch.setattr(DeadLetterQueue, "add", slow_keep)
     sending = asyncio.create_task(send(ledger, 2))
     await parking.wait()
-    replaying = asyncio.create_task(ask(ledger, "POST", "/a/replay"))
+    replaying = asyncio.create_task(request(ledger, "POST", "/a/replay"))
     await until(lambda: somebody_waits(ledger))
     assert not replaying.done()
     go_on.set()
@@ -205,7 +205,7 @@ async def test_replays_among_a_stream_of_messages_keep_the_order(ledger: Launche
     async def replay() -> None:
         while not over.is_set():
             world.broken = frozenset(sorted(world.broken)[1:])
-            await ask(ledger, "POST", "/a/replay")
+            await request(ledger, "POST", "/a/replay")
 
     async with asyncio.TaskGroup() as operators:
         for _ in range(2):
@@ -215,5 +215,5 @@ async def test_replays_among_a_stream_of_messages_keep_the_order(ledger: Launche
         over.set()
     world.broken = frozenset()
     while await dead_letters(ledger):
-        await ask(ledger, "POST", "/a/replay")
+        await request(ledger, "POST", "/a/replay")
     assert await booked(ledger) == list(range(last))

@@ -65,7 +65,7 @@ async def databases() -> AsyncIterator[Callable[[], Database]]:
 async def test_order_per_key_holds_while_relays_come_and_die(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(relay, "BATCH", 7)
     writers, recorder = [databases(), databases()], Recorder()
     await open_accounts(writers[0], KEYS)
@@ -89,7 +89,7 @@ async def test_order_per_key_holds_while_relays_come_and_die(
 async def test_shards_are_shared_fairly(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, relays: int
 ) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
     async with AsyncExitStack() as stack:
         for _ in range(relays):
             await stack.enter_async_context(relaying(databases(), Recorder()))
@@ -100,7 +100,7 @@ async def test_shards_are_shared_fairly(
 async def test_the_shards_of_a_relay_whose_connection_is_cut_are_taken_over(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "POLL_SECONDS", 0.1)
     database, recorder = databases(), Recorder()
     await open_accounts(database, KEYS)
     async with relaying(databases(), recorder), relaying(databases(), recorder):
@@ -138,7 +138,7 @@ async def test_while_the_broker_is_away_nothing_is_lost_and_it_is_said_once(
 async def test_a_relay_is_woken_at_once(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, writer_is: str
 ) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(relay, "POLL_SECONDS", 60)
     here, recorder = databases(), Recorder()
     writer = here if writer_is == "in its process" else databases()
     await open_accounts(writer, KEYS)
@@ -156,7 +156,7 @@ async def test_a_relay_is_woken_at_once(
 async def test_a_resting_relay_does_not_look(
     databases: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(relay, "POLL_SECONDS", 60)
     publish, looks = Relay._publish, 0
 
     async def counting(self: Relay, session: Any) -> int:
@@ -202,7 +202,7 @@ async def test_what_commits_late_is_not_skipped(databases: Callable[[], Database
     async with relaying(databases(), recorder):
         async with late.work() as work:
             await work.execute(
-                "INSERT INTO relay (shard, topic, key, id, type, source, time, body, correlation_id) SELECT 0, 't',"
+                "INSERT INTO outbox (shard, topic, key, id, type, source, time, body, correlation_id) SELECT 0, 't',"
                 " 'late', gen_random_uuid(), 't', 's', now(), $1, 'c'",
                 Booked(account="late", number=1, balance=0).model_dump_json().encode(),
             )

@@ -1,4 +1,4 @@
-"""Tasks: woken after a commit, run in this process or, on a real Valkey, by a celery that may be killed."""
+"""Tasks: woken after a commit, run in this process or, on a real Valkey, by a worker that may be killed."""
 
 import asyncio
 import signal
@@ -203,10 +203,10 @@ async def test_a_worker_whose_celery_fails_ends_rather_than_only_seem_to_work(
     sender: Launched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
-        raise RuntimeError("no celery today")
+        raise RuntimeError("no worker today")
 
     monkeypatch.setattr(celery, "WorkController", refuse)
-    with pytest.raises(RuntimeError, match="no celery today"):
+    with pytest.raises(RuntimeError, match="no worker today"):
         await sender.instance.tasks.work(asyncio.Event())
 
 

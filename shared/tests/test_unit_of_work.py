@@ -215,7 +215,6 @@ async def test_locked_rows_are_locked_in_the_order_of_their_key(database: Databa
 async def test_what_was_locked_or_added_is_found_again(database: Database) -> None:
     await keep(database, *notes(2))
     async with database.work() as work:
-        assert work.get(Note, "a", 0) is None
         first, second = await work.lock(Note, account=["a"])
         assert (await work.lock(Note, account=["a"]))[0] is first
         work.remove(first)

@@ -132,7 +132,7 @@ def overlaps(*members: Noting) -> list[tuple[Handled, Handled]]:
 
 
 # A fourth of what services use or less: the members of a test run side by side, on a server that allows it.
-QUICK = GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, undo=1)
+QUICK = GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, rollback=1)
 
 
 def connect(kind: str, address: str, *admin: str) -> Broker:

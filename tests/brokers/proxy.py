@@ -41,7 +41,7 @@ class Proxy:
 
     @asynccontextmanager
     async def dead(self) -> AsyncIterator[None]:
-        """Nothing passes within the block, and nobody is told; connections are accepted all the same."""
+        """Within the block connections are accepted but no byte passes, and neither side gets an error."""
         self._alive.clear()
         try:
             yield

@@ -67,7 +67,7 @@ class Subject:
 
     @property
     def settings(self) -> dict[str, str]:
-        """How a service in a process of its own is told where the broker is."""
+        """The environment that says to a service in a process of its own where the broker is."""
         if isinstance(self.server, Pulsar):
             return {"BROKER": "pulsar", "PULSAR_URL": self.address, "PULSAR_ADMIN_URL": self.server.admin_url}
         return {"BROKER": "kafka", "KAFKA_BOOTSTRAP_SERVERS": self.address}

@@ -21,7 +21,7 @@ from ledger.waiting import until
 
 
 async def goes_on(stream: Stream, member: Noting, count: int = 100) -> None:
-    """Until so many more were acknowledged, and handled."""
+    """Wait until this number of further messages was handled and acknowledged."""
     sent, handled = stream.count, count_of(member)
     await until(lambda: stream.count >= sent + count and count_of(member) >= handled + count, 60)
 

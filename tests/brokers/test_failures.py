@@ -24,7 +24,7 @@ from ledger.waiting import until
 
 
 class Counting(Between):
-    """Knows how often somebody joined."""
+    """Counts how often a consumer joined."""
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
@@ -64,7 +64,7 @@ async def test_while_its_database_is_away_a_consumer_stays_in_its_group_and_goes
 async def test_a_batch_that_ends_in_a_deadlock_is_applied_one_by_one(
     broker: Subject, launch: Launch, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else has the second account and wants the first."""
+    """Another transaction holds the second account and waits for the first."""
     monkeypatch.setattr(subscription, "LINGER_SECONDS", 0.2)  # Pulsar gives one by one; the batch is to be one
     first, second = f"{account} 1", f"{account} 2"
     ledger = await launch(service, broker=broker.connect())

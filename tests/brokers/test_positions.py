@@ -16,7 +16,7 @@ from ledger.waiting import until
 
 
 async def numbers_from(subscription: BrokerSubscription, count: int) -> list[int]:
-    """So many that come, acknowledged."""
+    """Receive and acknowledge this number of messages."""
     numbers: list[int] = []
     while len(numbers) < count:
         numbers += [

@@ -32,13 +32,13 @@ GROWTH_BYTES = 24 * 2**20  # of a relay; what waits for it is twice as much
 
 @pytest.fixture
 async def databases(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Database]]:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.1)  # how soon the shards of a dead relay are taken over
+    monkeypatch.setattr(relay, "POLL_SECONDS", 0.1)  # how soon the shards of a dead relay are taken over
     async with relays.databases() as another:
         yield another
 
 
 def outbox_of(database: Database) -> Put:
-    """A transaction that writes them to the relay."""
+    """A transaction that writes them to the outbox."""
 
     async def put(messages: Sequence[Envelope]) -> None:
         async with database.work() as work:

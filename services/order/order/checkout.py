@@ -13,10 +13,10 @@ from contracts.order_api import (
     CartEmpty,
     CartFull,
     PriceChanged,
-    ProductNotFound,
     QuoteDoesNotFit,
     QuoteExpired,
 )
+from contracts.product_api import ProductNotFound
 from order import queries, saga
 from order.config import OrderSettings
 from order.models import Cart, Quote

@@ -10,7 +10,8 @@ from chassis.errors import Problem
 from chassis.service import Runtime
 from contracts import product, product_api, shipping, shipping_api, user, user_api
 from contracts.order import OrderLine
-from contracts.order_api import AddressNotFound, ProductNotFound
+from contracts.order_api import AddressNotFound
+from contracts.product_api import ProductNotFound
 from order.config import OrderSettings
 
 

@@ -83,7 +83,7 @@ async def cancel_order(order_id: UUID, work: Work[OrderSettings], caller: Caller
     Possible as long as the parcel has not left. If the shipment is already requested, the order becomes `withdrawing`
     and shipping decides whether the cancellation came in time: follow the status. Repeating it changes nothing.
     """
-    found = _check_visible(await _lock_order(order_id, work), caller)
+    found = _check_visible(await work.lock_one(Order, OrderNotFound, id=order_id), caller)
     saga.cancel_order(found, work)
     return _order_view(found)
 
@@ -111,7 +111,9 @@ async def return_goods(
     Creates a refund in the state `announced`. The money goes back when the goods have arrived; the return of the last
     goods refunds the shipping as well.
     """
-    return refunds.announce_return(_check_visible(await _lock_order(order_id, work), caller), body.lines, work)
+    return refunds.announce_return(
+        _check_visible(await work.lock_one(Order, OrderNotFound, id=order_id), caller), body.lines, work
+    )
 
 
 @router.post("/orders/{order_id}/returns/{refund_id}/receipt", responses=raises(OrderNotFound, RefundNotFound))
@@ -121,7 +123,7 @@ async def receive_goods(order_id: UUID, refund_id: UUID, work: Work[OrderSetting
     For staff. The goods are restocked, and their refund is requested once the payment is captured. Repeating it
     changes nothing.
     """
-    return refunds.receive_return(await _lock_order(order_id, work), refund_id, work)
+    return refunds.receive_return(await work.lock_one(Order, OrderNotFound, id=order_id), refund_id, work)
 
 
 @router.get("/stuck-orders")
@@ -148,7 +150,7 @@ async def resume_order(order_id: UUID, body: ResumeOrder, work: Work[OrderSettin
     For staff. The commands that were refused or not answered are sent again. With `write_off`, money that could not
     be captured is given up instead.
     """
-    found = await _lock_order(order_id, work)
+    found = await work.lock_one(Order, OrderNotFound, id=order_id)
     saga.resume_order(found, work, body.write_off)
     return _order_view(found)
 
@@ -171,12 +173,6 @@ async def export_orders(
         )
 
     return page(found, limit, exported, lambda order: (order.id,))
-
-
-async def _lock_order(order_id: UUID, work: Work[OrderSettings]) -> Order:
-    for found in await work.lock(Order, id=[order_id]):
-        return found
-    raise OrderNotFound()
 
 
 def _check_visible(found: Order, caller: Token) -> Order:

@@ -31,8 +31,7 @@
 
 An order has three legs (stock, payment, shipment), and each holds the last fact known of it. An event is recorded in
 its leg in any status, and then the order makes every transition whose row has become true. So an early fact waits in
-its leg, and a repeated fact changes nothing. Each transition sends its commands and one event with the order's full
-state. The commands that release what was held (ReleaseStock, VoidPayment) are the compensation of the saga.
+its leg, and a repeated fact changes nothing. ReleaseStock and VoidPayment are the compensation of the saga.
 """
 
 from datetime import timedelta
@@ -115,8 +114,7 @@ def advance_order(event: Event, work: UnitOfWork[OrderSettings]) -> None:
 def record_refund(event: payment.PaymentRefunded, work: UnitOfWork[OrderSettings]) -> None:
     order = order_of(event, work)
     if cents := refunds.record_refunded(order, event.refund_id):
-        whole = order.refunded_cents >= order.total_cents
-        status = OrderStatus.REFUNDED if whole else OrderStatus(order.status)
+        status = OrderStatus.REFUNDED if order.refunded_cents >= order.total_cents else OrderStatus(order.status)
         change_status(order, status, work, cause=type(event).__name__, event=contract.OrderRefunded)
         notify_customer(order, Template.ORDER_REFUNDED, work, cents)
 
@@ -207,8 +205,7 @@ def resume_order(order: Order, work: UnitOfWork[OrderSettings], write_off: bool)
         raise NothingToWriteOff(field="write_off")
     order.attention, order.unanswered_tries, order.deadline = None, 0, deadline_of(order.status, work)
     if order.payment == PaymentLeg.REFUSED:
-        again = payment.VoidPayment if write_off else payment.CapturePayment
-        work.send(again(order_id=order.id))
+        work.send((payment.VoidPayment if write_off else payment.CapturePayment)(order_id=order.id))
     _repeat_open_commands(order, work)
     refunds.retry_refused_refunds(order, work)
 

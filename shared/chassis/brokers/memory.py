@@ -12,16 +12,16 @@ Delivery = tuple[Envelope, asyncio.Future[None]]
 
 
 class MemoryBroker:
-    """Publishing returns when every group has acknowledged, so the outbox is what survives a crash."""
+    """Publishing returns when every group has acknowledged: the outbox keeps the messages that a crash interrupts."""
 
     def __init__(self, groups: Mapping[str, Sequence[str]] | None = None) -> None:
-        """`groups` and their topics are those that will join: what is published before waits for them."""
+        """`groups` (with their topics) will join later: messages that are published before wait for them."""
         self._groups: dict[str, dict[str, MemorySubscription]] = defaultdict(dict)
         for group, topics in (groups or {}).items():
             self._place(topics, group)
 
     async def ensure_topics(self, topics: Sequence[str]) -> None:
-        """A topic is there when somebody names it."""
+        """A topic exists as soon as it is named."""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         deliveries = []
@@ -36,7 +36,7 @@ class MemoryBroker:
     async def subscribe(
         self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
     ) -> "MemorySubscription":
-        """It keeps no history: a group begins now, wherever it would like to."""
+        """There is no history: a new group always begins now."""
         subscription = self._place(topics, group)
         if not subscription.closed:
             raise ValueError(f"the memory broker has one consumer per group, and {group} has joined already")
@@ -62,11 +62,11 @@ class MemoryBroker:
 
 
 class MemorySubscription:
-    """The one consumer of a group. It outlives its closing, so that nothing published meanwhile is missed."""
+    """The one consumer of a group. It exists beyond its closing and collects what is published meanwhile."""
 
     def __init__(self) -> None:
         self.closed = True
-        self.lost = asyncio.Event()  # never: there is nobody else
+        self.lost = asyncio.Event()  # never set: a group has one consumer
         self._waiting: deque[Delivery] = deque()
         self._received: list[Delivery] = []
         self._arrived = asyncio.Event()

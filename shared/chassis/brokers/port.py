@@ -1,4 +1,7 @@
-"""The port to a message broker: what services need and Kafka and Pulsar both do well."""
+"""The port to a message broker: publish with a key, subscribe as a group, order per key, acknowledge after a commit.
+
+This is what services need and what Kafka and Pulsar both do well.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,60 +15,61 @@ RETENTION = timedelta(days=7)  # how long topics keep messages; an inbox remembe
 
 
 class BrokerUnavailable(Exception):
-    """The broker did not take or give messages. It may do so later."""
+    """The broker cannot be reached, or does not answer in time. A later try may succeed."""
 
 
 class TopicMismatch(Exception):
-    """A topic is there, and is not as the contracts want it. It takes an operator to mend that."""
+    """A topic exists with another configuration than the contracts need. An operator has to change it."""
 
 
 class GroupActive(Exception):
-    """The group has members, so it cannot be set back: stop them first."""
+    """The group has members, so its position cannot be changed. Stop the members first."""
 
 
 class StartPosition(StrEnum):
-    """Where a group begins that was never here before."""
+    """The position at which a new group begins to read."""
 
     BEGINNING = "beginning"  # with the oldest message that is kept
     NOW = "now"  # with the first message after it joined
 
 
 class BrokerSubscription(Protocol):
-    """One consumer of a group. Messages of one key come in order, to one consumer of the group at a time.
+    """A member of a group. Messages of one key arrive in order, at one member of the group at a time.
 
-    `lost` is set when what was received last goes to another consumer: work on it has to stop and to be undone.
+    `lost` is set when the messages received last go to another consumer: their handling has to stop and to be rolled
+    back.
     """
 
     lost: asyncio.Event
 
     async def receive(self, limit: int) -> list[Envelope]:
-        """Wait for messages and return up to `limit`. The next call comes after `acknowledge`, or after `lost`."""
+        """Wait for messages and return up to `limit`. Call it again after `acknowledge`, or after `lost` was set."""
 
     async def acknowledge(self) -> None:
-        """All that was received last is done with and shall not come again."""
+        """The messages received last are handled and are not delivered again."""
 
     async def close(self) -> None:
-        """Leave the group. What was received and not acknowledged goes to others."""
+        """Leave the group. Messages that were received and not acknowledged go to other members."""
 
 
 class Broker(Protocol):
-    """Publishes, and subscribes as a group. Whatever asks the broker raises BrokerUnavailable after some seconds."""
+    """Publishes messages and subscribes as a group. Every method raises BrokerUnavailable after some seconds."""
 
     async def ensure_topics(self, topics: Sequence[str]) -> None:
-        """Make the topics that are missing, and raise TopicDiffers for one that is not as it should be."""
+        """Create the topics that are missing. Raises TopicMismatch for a topic with another configuration."""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Return when all are stored, in order per key; otherwise raise BrokerUnavailable, and some may be stored."""
+        """Return when all messages are stored, in order per key. If it raises, some of them may be stored."""
 
     async def subscribe(
         self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
     ) -> BrokerSubscription:
-        """Join the group. One that is new begins at `start`, any other where it has acknowledged."""
+        """Join the group. A new group begins at `start`, a known one behind the last acknowledged message."""
 
     async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:
-        """How many messages the group has not acknowledged, by topic."""
+        """The number of messages that the group has not acknowledged, by topic."""
 
     async def rewind(self, topics: Sequence[str], group: str, moment: datetime) -> None:
-        """Let the group go on from the first message at or after `moment`. Raises GroupActive while it has members."""
+        """Set the group to the first message at or after `moment`. Raises GroupActive while it has members."""
 
     async def close(self) -> None: ...

@@ -106,7 +106,7 @@ class TokenVerifier:
         return dict(claims)
 
     async def _keys_with(self, kid: str) -> KeySet:
-        """Old keys are better than none while the issuer is away."""
+        """The published keys. While the issuer is away, old keys stay in use."""
         if not self._has_key(kid) or (self._are_stale() and self._may_fetch_keys()):
             async with self._requesting:  # a request for the keys that is under way serves all who wait
                 if (not self._has_key(kid) or self._are_stale()) and self._may_fetch_keys():

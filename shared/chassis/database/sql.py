@@ -1,4 +1,4 @@
-"""The statements of a unit of work: a SELECT compiled once, and one statement that writes all it has done."""
+"""The statements of a unit of work: SELECTs that are compiled once, and one statement that writes all changes."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ SHARDS = 16  # a constant of the schema: outbox rows carry their shard
 
 
 def shard_of(key: str) -> int:
-    """Messages of one key are in one shard, and one relay at a time owns it."""
+    """Messages of one key are in one shard, and one relay at a time owns the shard."""
     return zlib.crc32(key.encode()) % SHARDS
 
 
@@ -39,7 +39,7 @@ def _outbox_value(envelope: Envelope, column: str) -> Any:
 
 
 class Changes(NamedTuple):
-    """What happened to the rows of a table."""
+    """The rows of a table to insert, to update and to delete."""
 
     inserted: Sequence[Table]
     updated: Sequence[Table]
@@ -94,7 +94,7 @@ class WriteStatement:
             )
 
     def statement(self) -> tuple[str, list[Any]] | None:
-        """The text and its arguments; None when there is nothing to write."""
+        """The text and its arguments; None if there is nothing to write."""
         if not self._parts:
             return None
         *first, last = self._parts

@@ -1,4 +1,4 @@
-"""Rows as plain objects over SQLModel tables, and what statements need to know of a table."""
+"""Tables as SQLModel classes, rows as plain objects, and the mapping of a table for statements."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +45,7 @@ class Table(SQLModel):
 
     @classmethod
     def new(cls, **values: Any) -> Self:
-        """A new row with its defaults, without validation: what comes from outside was validated there."""
+        """A new row with its defaults, without validation: input was validated at the entrance."""
         unknown = values.keys() - cls.model_fields.keys()
         missing = [name for name, field in cls.model_fields.items() if field.is_required() and name not in values]
         if unknown or missing:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any, Generic
@@ -18,14 +19,16 @@ from chassis.calls.discovery import Discovery, DnsDiscovery, StaticDiscovery
 from chassis.config import Settings
 from chassis.database.errors import is_transient
 from chassis.database.pool import Database
+from chassis.database.retention import prune
 from chassis.database.unit_of_work import S
 from chassis.jobs.sweeper import DeadlineSweeper
 from chassis.jobs.tasks import InProcessExecutor, TaskExecutor
+from chassis.message import announced_topics
 from chassis.messaging.consumer import Consumer
 from chassis.messaging.relay import Relay
 from chassis.process.migrate import migrate
 from chassis.process.operations import operations
-from chassis.process.parts import parts_of
+from chassis.process.parts import LAG_SECONDS, PRUNE_SECONDS, BackgroundPart, ensure_topics, periodic
 from chassis.resilience.backoff import Backoff, wait_for_any
 from chassis.service import Runtime, Service
 from chassis.telemetry import logs, tracing
@@ -135,7 +138,7 @@ class Instance(Generic[S]):
     async def _run_parts(self, group: asyncio.TaskGroup, role: str, serving: asyncio.Task[None]) -> None:
         """Parts that publish stop last, so that the messages that the others committed leave before the end."""
         stop_publishing, working, publishing = asyncio.Event(), [serving], []
-        for part in parts_of(self, role):
+        for part in self._parts(role):
             if part.publishes:
                 publishing.append(group.create_task(part.run(stop_publishing), name=part.name))
             else:
@@ -144,6 +147,26 @@ class Instance(Generic[S]):
         await _end(working, STOP_SECONDS)
         stop_publishing.set()
         await _end(publishing, 1)
+
+    def _parts(self, role: str) -> Iterator[BackgroundPart]:
+        """The background parts of a role. `all` has those of every role."""
+        consumes, topics = role in ("consumer", "all"), self.service.subscriptions.topics
+        if role in ("consumer", "relay", "all"):
+            wanted = sorted(announced_topics(self.service.name) | set(topics))
+            yield BackgroundPart("topics", partial(ensure_topics, self.broker, wanted))
+        if consumes and topics:
+            yield BackgroundPart("consumer", self.consumer.run)
+            yield periodic("lag", LAG_SECONDS, self.consumer.measure_lag)
+        if consumes:
+            for sweeper in self.sweepers:
+                yield BackgroundPart("deadlines", sweeper.run)
+            yield periodic("retention", PRUNE_SECONDS, partial(prune, self.database))
+        if role in ("worker", "all"):
+            yield BackgroundPart("worker", self.tasks.work)
+        if role in ("beat", "all"):
+            yield BackgroundPart("beat", self.tasks.beat)
+        if self.relay is not None:
+            yield BackgroundPart("relay", self.relay.run, publishes=True)
 
     async def _migrate(self) -> None:
         backoff = Backoff()

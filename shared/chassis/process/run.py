@@ -40,7 +40,11 @@ async def run(services: Sequence[Service], role: str) -> None:
 
 
 async def rewind(service: Service, moment: datetime) -> str:
-    """Let a service that is stopped handle again what it subscribes to, from a moment on. Returns what became of it."""
+    """Set a stopped service back to the messages from a moment on. Returns a line for the operator.
+
+    The inbox keeps ids longer than the broker keeps messages, so the service handles only messages that its database
+    does not know: use this after the database was restored from a backup.
+    """
     broker = connect_broker(service, service.settings.of(service.name))
     try:
         await broker.rewind(service.subscriptions.topics, service.name, moment)

@@ -27,7 +27,6 @@ from product.config import ProductSettings
 from product.handlers import update_low_stock
 from product.models import Product, Stock
 from product.routes.ids import MAX_IDS, Ids
-from product.routes.stock import lock_stock
 
 router = Router(tags=["Catalogue"])
 MAX_NEW_PRODUCTS = 500
@@ -163,7 +162,10 @@ async def withdraw_product(product_id: UUID, work: Work[ProductSettings], _: Sta
     Orders keep the pieces that are reserved for them. A customer with the product in the cart learns at checkout that
     it is no longer sold. Add the product again to sell it again.
     """
-    found, stock = await _lock_product(product_id, work), await lock_stock(product_id, work)
+    found, stock = (
+        await _lock_product(product_id, work),
+        await work.lock_one(Stock, ProductNotFound, product_id=product_id),
+    )
     _update_product(found, withdrawn=True)
     stock.withdrawn = True
     update_low_stock(stock, work)
@@ -171,10 +173,10 @@ async def withdraw_product(product_id: UUID, work: Work[ProductSettings], _: Sta
 
 
 async def _lock_product(id: UUID, work: Work[ProductSettings]) -> Product:
-    for found in await work.lock(Product, id=[id]):
-        if not found.withdrawn:
-            return found
-    raise ProductNotFound()
+    found = await work.lock_one(Product, ProductNotFound, id=id)
+    if found.withdrawn:
+        raise ProductNotFound()
+    return found
 
 
 def _update_product(product: Product, **values: Any) -> None:

@@ -50,18 +50,12 @@ async def set_stock(product_id: UUID, body: SetStock, work: Work[ProductSettings
 
     The number replaces the one before, reserved pieces included. It cannot be below what is reserved for orders.
     """
-    found = await lock_stock(product_id, work)
+    found = await work.lock_one(Stock, ProductNotFound, product_id=product_id)
     if body.on_hand < found.reserved:
         raise StockIsReserved(field="on_hand", reserved=found.reserved)
     found.on_hand = body.on_hand
     update_low_stock(found, work)
     return _stock_view(found)
-
-
-async def lock_stock(id: UUID, work: Work[ProductSettings]) -> Stock:
-    for found in await work.lock(Stock, product_id=[id]):
-        return found
-    raise ProductNotFound()
 
 
 def _stock_view(stock: Stock) -> StockView:

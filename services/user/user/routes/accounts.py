@@ -58,7 +58,7 @@ async def grant_role(body: AccountRole, work: Work, _: Operator) -> AccountView:
     The next access token of the account carries the role: sign in again, or refresh the tokens. The mail address is not
     part of a path, since paths are logged.
     """
-    account = await _lock_account(work, email=body.email)
+    account = await work.lock_one(Account, AccountNotFound, email=body.email)
     account.roles = sorted({*account.roles, body.role})
     return AccountView.model_validate(account, from_attributes=True)
 
@@ -69,7 +69,7 @@ async def revoke_role(body: AccountRole, work: Work, _: Operator) -> AccountView
 
     Access tokens that were issued before carry the role until they expire.
     """
-    account = await _lock_account(work, email=body.email)
+    account = await work.lock_one(Account, AccountNotFound, email=body.email)
     account.roles = sorted({*account.roles} - {body.role})
     return AccountView.model_validate(account, from_attributes=True)
 
@@ -104,7 +104,9 @@ async def add_address(body: AddAddress, work: Work, caller: Caller) -> AddressVi
 
     An address never changes: add another one instead. Its id goes into quotes and checkouts.
     """
-    account = await _lock_account(work, id=caller.id)  # an erasure at the same time waits, and removes the address
+    account = await work.lock_one(
+        Account, AccountNotFound, id=caller.id
+    )  # an erasure at the same time waits, and removes the address
     address = work.add(Address.new(id=new_id(), account_id=account.id, **body.model_dump()))
     return AddressView.model_validate(address, from_attributes=True)
 
@@ -124,11 +126,3 @@ async def get_address(
     if customer_id not in (None, found.account_id):
         raise AddressNotFound()
     return AddressView.model_validate(found, from_attributes=True)
-
-
-async def _lock_account(work: Work, **by: str | UUID) -> Account:
-    ((column, value),) = by.items()
-    found = await work.lock(Account, **{column: [value]})
-    if not found:
-        raise AccountNotFound()
-    return found[0]

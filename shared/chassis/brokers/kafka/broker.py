@@ -1,4 +1,4 @@
-"""Publishing to Kafka, and the way to its topics and groups."""
+"""Publishing to Kafka, and the clients that manage topics and groups."""
 
 import asyncio
 from collections import defaultdict
@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from chassis.brokers.kafka import group as groups
-from chassis.brokers.kafka import topics as its_topics
+from chassis.brokers.kafka import topics as topic_admin
 from chassis.brokers.kafka.group import GroupTimeouts, KafkaSubscription
 from chassis.brokers.port import BrokerUnavailable, StartPosition
 from chassis.message import Envelope
@@ -21,7 +21,7 @@ from chassis.message import Envelope
 DEFAULT_TIMEOUTS = GroupTimeouts()
 PUBLISH_SECONDS = 10  # aiokafka itself would try for ever
 ASK_SECONDS = 10
-JOIN_SECONDS = 30  # longer than a rebalance may take
+JOIN_SECONDS = 30  # longer than the longest rebalance
 
 
 class KafkaBroker:
@@ -45,11 +45,11 @@ class KafkaBroker:
         missing = sorted(set(topics) - self._prepared)
         if missing:
             async with self._within(ASK_SECONDS), self._admin() as admin:
-                await its_topics.ensure_topics(admin, missing, self._partitions, self._replicas)
+                await topic_admin.ensure_topics(admin, missing, self._partitions, self._replicas)
             self._prepared.update(missing)
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Write one record batch per partition at a time, so that a failed one is never overtaken by a later one."""
+        """Write one record batch per partition at a time, so that no batch overtakes one that failed."""
         await self.ensure_topics([envelope.topic for envelope in envelopes])
         try:
             async with self._within(PUBLISH_SECONDS):
@@ -87,7 +87,7 @@ class KafkaBroker:
         return producer
 
     async def _drop_producer(self) -> None:
-        """After a failure: what is left in a producer's buffer must not be sent behind the relay's back."""
+        """After a failure: buffered messages must not be sent later, since the relay publishes them again."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await asyncio.wait({asyncio.create_task(_end(producer))}, timeout=5)
@@ -97,22 +97,22 @@ class KafkaBroker:
     ) -> KafkaSubscription:
         await self.ensure_topics(topics)
         if start is StartPosition.NOW:
-            async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
-                await groups.begin_now(outsider, await its_topics.places(admin, topics))
+            async with self._within(ASK_SECONDS), self._admin() as admin, self._group_admin(group) as group_admin:
+                await groups.begin_now(group_admin, await topic_admin.partitions_of(admin, topics))
         subscription = KafkaSubscription(self._servers, self._client_id, group, self._timeouts)
         async with self._within(JOIN_SECONDS):
             await subscription.join(topics)
         return subscription
 
     async def lag(self, topics: Sequence[str], group: str) -> dict[str, int]:
-        async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
-            found = await groups.lag(outsider, await its_topics.places(admin, topics))
+        async with self._within(ASK_SECONDS), self._admin() as admin, self._group_admin(group) as group_admin:
+            found = await groups.lag(group_admin, await topic_admin.partitions_of(admin, topics))
         return {topic: found.get(topic, 0) for topic in topics}
 
     async def rewind(self, topics: Sequence[str], group: str, moment: datetime) -> None:
         await self.ensure_topics(topics)
-        async with self._within(ASK_SECONDS), self._admin() as admin, self._outsider(group) as outsider:
-            await groups.rewind(outsider, await its_topics.places(admin, topics), moment)
+        async with self._within(ASK_SECONDS), self._admin() as admin, self._group_admin(group) as group_admin:
+            await groups.rewind(group_admin, await topic_admin.partitions_of(admin, topics), moment)
 
     async def close(self) -> None:
         await self._drop_producer()
@@ -135,8 +135,8 @@ class KafkaBroker:
             await admin.close()
 
     @asynccontextmanager
-    async def _outsider(self, group: str) -> AsyncIterator[AIOKafkaConsumer]:
-        """One who does not join the group, to ask for positions and to set them."""
+    async def _group_admin(self, group: str) -> AsyncIterator[AIOKafkaConsumer]:
+        """A consumer that does not join the group: it reads and sets the positions of the group."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._servers, client_id=self._client_id, group_id=group, enable_auto_commit=False
         )
@@ -148,7 +148,7 @@ class KafkaBroker:
 
 
 async def _end(producer: AIOKafkaProducer) -> None:
-    """`stop` alone would wait for the broker to come back, and then send what is left."""
+    """`stop` alone would wait for the broker, and then send the messages in the buffer."""
     await producer._sender.close()
     await producer.stop()
 

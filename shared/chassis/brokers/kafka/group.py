@@ -1,4 +1,4 @@
-"""Groups on Kafka: a member of one, and the positions of one."""
+"""Consumer groups on Kafka: one member, and the positions of a group."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ from chassis.message import Envelope
 
 ACKNOWLEDGE_SECONDS = 5  # aiokafka itself would try for ever
 CLOSE_SECONDS = 5
-FETCH_BYTES = 4 * 1024 * 1024  # a consumer holds at most so much of each broker, beside the batch in hand
+FETCH_BYTES = 4 * 1024 * 1024  # the most that a consumer prefetches from each broker
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class GroupTimeouts:
     """How long the members of a group wait for each other, in seconds."""
 
     heartbeat: float = 3  # how soon a member learns that another one has come or gone
-    session: float = 10  # without a heartbeat, then the partitions of the member go to others
-    rebalance: float = 8  # to finish a batch whose partitions go to others …
-    undo: float = 2  # … and to undo the batch, when that is not enough
+    session: float = 10  # after this time without a heartbeat the member's partitions go to others
+    rebalance: float = 8  # to finish the batch of revoked partitions …
+    rollback: float = 2  # … and then to roll it back
 
     @property
     def join(self) -> float:
-        """How long the server waits until every member has given up its partitions."""
-        return self.heartbeat + self.rebalance + self.undo + 2
+        """How long the server waits until every member has released its partitions."""
+        return self.heartbeat + self.rebalance + self.rollback + 2
 
 
 class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    """A member whose running batch is finished or undone before its partitions are given away."""
+    """A member of a group. Its running batch is finished or rolled back before its partitions are revoked."""
 
     def __init__(self, servers: str, client_id: str, group: str, timeouts: GroupTimeouts) -> None:
         self._timeouts = timeouts
@@ -52,7 +52,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             heartbeat_interval_ms=int(timeouts.heartbeat * 1000),
             rebalance_timeout_ms=int(timeouts.join * 1000),
             max_poll_interval_ms=24 * 3600 * 1000,  # a consumer that waits for its database stays in the group
-            fetch_max_wait_ms=5_000,  # an idle consumer asks rarely; a message is delivered at once all the same
+            fetch_max_wait_ms=5_000,  # an idle consumer polls seldom; a new message still arrives at once
             fetch_max_bytes=FETCH_BYTES,
         )
 
@@ -87,7 +87,7 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
                 await self._consumer.commit()
         except (CommitFailedError, IllegalStateError):
-            pass  # the partitions have moved; their next owner meets the inbox
+            pass  # the partitions were revoked; for their next owner the inbox has the messages
         except (TimeoutError, KafkaError, OSError) as error:
             raise BrokerUnavailable(f"Kafka did not take the acknowledgement: {error!r}") from error
         finally:
@@ -98,50 +98,50 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         await asyncio.wait({asyncio.create_task(self._consumer.stop())}, timeout=CLOSE_SECONDS)
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """They are given away when this returns, and the server waits for it as long as the rebalance may take."""
+        """The partitions are revoked when this returns. The server waits for it as long as a rebalance may take."""
         with suppress(TimeoutError):
             return await asyncio.wait_for(self._finished(), self._timeouts.rebalance)
         self.lost.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._finished(), self._timeouts.undo)
+            await asyncio.wait_for(self._finished(), self._timeouts.rollback)
 
     async def _finished(self) -> None:
         await self._idle.wait()
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        """Reading goes on where the group has committed."""
+        """The member reads from the committed positions on."""
 
 
-async def lag(outsider: AIOKafkaConsumer, places: Sequence[TopicPartition]) -> Counter[str]:
-    """The distance of the group's positions from the ends. Where it has none, it begins with the oldest message."""
-    ends, begins = await outsider.end_offsets(places), await outsider.beginning_offsets(places)
-    committed = await asyncio.gather(*map(outsider.committed, places))
+async def lag(group_admin: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> Counter[str]:
+    """The distance of the group's positions from the ends. A group without a position begins with the oldest."""
+    ends, begins = await group_admin.end_offsets(partitions), await group_admin.beginning_offsets(partitions)
+    committed = await asyncio.gather(*map(group_admin.committed, partitions))
     distances = Counter[str]()
-    for place, position in zip(places, committed, strict=True):
-        distances[place.topic] += ends[place] - max(position or 0, begins[place])
+    for partition, position in zip(partitions, committed, strict=True):
+        distances[partition.topic] += ends[partition] - max(position or 0, begins[partition])
     return distances
 
 
-async def rewind(outsider: AIOKafkaConsumer, places: Sequence[TopicPartition], moment: datetime) -> None:
-    """Commit the position of the first message with this time of its own, or the end where there is none."""
-    found = await outsider.offsets_for_times(dict.fromkeys(places, int(moment.timestamp() * 1000)))
-    ends = await outsider.end_offsets(places)
-    await _commit(outsider, {place: found[place].offset if found[place] else ends[place] for place in places})
+async def rewind(group_admin: AIOKafkaConsumer, partitions: Sequence[TopicPartition], moment: datetime) -> None:
+    """Commit the position of the first message at or after the moment; the end of a partition without one."""
+    found = await group_admin.offsets_for_times(dict.fromkeys(partitions, int(moment.timestamp() * 1000)))
+    ends = await group_admin.end_offsets(partitions)
+    await _commit(group_admin, {it: found[it].offset if found[it] else ends[it] for it in partitions})
 
 
-async def begin_now(outsider: AIOKafkaConsumer, places: Sequence[TopicPartition]) -> None:
-    """Commit the ends where the group has no position: what comes from now on is not lost, whatever happens to it."""
-    new = [place for place in places if await outsider.committed(place) is None]
+async def begin_now(group_admin: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+    """Commit the ends where the group has no position, so that it reads every message from now on."""
+    new = [it for it in partitions if await group_admin.committed(it) is None]
     if new:
         with suppress(GroupActive):  # a group that has members is not new
-            await _commit(outsider, await outsider.end_offsets(new))
+            await _commit(group_admin, await group_admin.end_offsets(new))
 
 
-async def _commit(outsider: AIOKafkaConsumer, positions: dict[TopicPartition, int]) -> None:
-    """The server takes it from one who is no member while there is none."""
-    outsider.assign(list(positions))
-    outsider.pause(*positions)  # it is not here to read
+async def _commit(group_admin: AIOKafkaConsumer, positions: dict[TopicPartition, int]) -> None:
+    """The server accepts positions from a consumer outside of the group while the group has no member."""
+    group_admin.assign(list(positions))
+    group_admin.pause(*positions)  # it reads no messages
     try:
-        await outsider.commit(positions)
+        await group_admin.commit(positions)
     except CommitFailedError as error:
         raise GroupActive("the group has members (one that was killed counts for some seconds more)") from error

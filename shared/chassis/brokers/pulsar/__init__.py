@@ -1,4 +1,4 @@
-"""The broker port on Apache Pulsar: publishing, a member of a group, and what only the admin API tells."""
+"""The broker port on Apache Pulsar: publishing, a member of a group, and the admin API."""
 
 from chassis.brokers.pulsar.broker import PulsarBroker
 

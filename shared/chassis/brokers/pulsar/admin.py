@@ -9,7 +9,7 @@ from chassis.brokers.port import RETENTION, BrokerUnavailable, TopicMismatch
 
 NAMESPACE = "public/default"
 ASK_SECONDS = 5
-LOOK_THROUGH = 1000  # entries whose messages are counted, at 0.2 ms each
+MAX_COUNTED_ENTRIES = 1000  # entries whose messages are counted, at 0.2 ms each
 
 _DEFAULTS = {
     "retentionTimeInMinutes": "defaultRetentionTimeInMinutes",
@@ -18,8 +18,8 @@ _DEFAULTS = {
 }
 _WANTED = {
     "retentionTimeInMinutes": RETENTION.total_seconds() // 60,
-    "retentionSizeInMB": -1,  # as much as there is
-    "message_ttl_in_seconds": 0,  # or what a group has not read in time would be gone
+    "retentionSizeInMB": -1,  # no limit
+    "message_ttl_in_seconds": 0,  # otherwise messages that a group has not read in time are deleted
 }
 
 
@@ -31,7 +31,7 @@ class Admin:
         self._http = httpx.AsyncClient(base_url=f"{url}/admin/v2", timeout=ASK_SECONDS)
 
     async def ensure_topics(self, topics: Sequence[str]) -> None:
-        """Make those that are missing, without partitions; one that an operator has partitioned does as well."""
+        """Create missing topics, without partitions. A topic that an operator has partitioned works, too."""
         await self._check_namespace()
         for topic in topics:
             await self._ask("PUT", f"/persistent/{NAMESPACE}/{topic}", also=409)
@@ -52,7 +52,7 @@ class Admin:
             )
 
     async def lag(self, topic: str, group: str) -> int:
-        """In messages while no more than 1,000 entries wait; above in entries, which have a message or more each."""
+        """In messages for up to 1,000 waiting entries; in entries above that. An entry has one message or more."""
         return sum([await self._lag(path, group) async for path in self._partitions(topic)])
 
     async def _partitions(self, topic: str) -> AsyncIterator[str]:
@@ -68,7 +68,7 @@ class Admin:
         stats = (await self._ask("GET", f"{path}/stats?getPreciseBacklog=true", also=404)).json()
         subscription: dict[str, Any] = stats.get("subscriptions", {}).get(group, {})
         entries = int(subscription.get("msgBacklog", 0))
-        if not 0 < entries <= LOOK_THROUGH:
+        if not 0 < entries <= MAX_COUNTED_ENTRIES:
             return entries
         return int((await self._ask("POST", f"{path}/subscription/{group}/analyzeBacklog")).json()["messages"])
 

@@ -1,4 +1,4 @@
-"""Publishing to Pulsar, and the way to its groups."""
+"""Publishing to Pulsar, and the consumers that join or manage groups."""
 
 import asyncio
 import logging
@@ -14,22 +14,23 @@ from chassis.brokers.pulsar.admin import Admin
 from chassis.brokers.pulsar.subscription import CLOSE_SECONDS, PulsarSubscription, within
 from chassis.message import Envelope
 
-AT_ONCE = 500  # messages given to a producer before it is waited for; its buffer holds twice as many
-PREFETCH = 200  # messages a consumer holds of each topic, beside those that are being handled …
-PREFETCH_ALL = 1000  # … and of all partitions of a topic that has some
+MAX_IN_FLIGHT = 500  # messages that a producer sends before they are awaited; its buffer holds twice this number
+PREFETCH = 200  # messages that a consumer prefetches from each topic …
+PREFETCH_ALL = 1000  # … and from all partitions of a partitioned topic
 PUBLISH_SECONDS = 10
 OPERATION_SECONDS = 5  # to create a producer, to join a group
 
 _quiet = logging.getLogger("pulsar")
-_quiet.setLevel(logging.CRITICAL)  # it tells of every attempt; what matters comes as an exception
+_quiet.setLevel(logging.CRITICAL)  # it logs each attempt; failures that matter are raised
 
 
 class PulsarBroker:
     """Topics without partitions: a Key_Shared subscription spreads the keys of one topic over the consumers of a group.
 
-    Messages go without batches. A batch goes to one consumer as a whole, so it would have to be of one key; and when a
-    consumer dies with a batch half acknowledged, the next one's client never acknowledges it as a whole, for which the
-    broker holds the key back from a third (Pulsar 4.2.4). How long topics are kept is a policy of their namespace.
+    Messages are sent without batches. A batch goes to one consumer as a whole, so it would have to be of one key. And
+    when a consumer dies with a half acknowledged batch, the client of the next consumer never acknowledges the batch as
+    a whole, and the broker then withholds the key from a third consumer (Pulsar 4.2.4). The retention of topics is a
+    policy of their namespace.
     """
 
     def __init__(self, url: str, admin_url: str = "http://127.0.0.1:8080") -> None:
@@ -40,7 +41,7 @@ class PulsarBroker:
 
     @property
     def _client(self) -> Client:
-        """Made at the first use: its threads do not survive a fork."""
+        """Opened at the first use: its threads do not survive a fork."""
         if self._opened is None:
             self._opened = Client(self._url, operation_timeout_seconds=OPERATION_SECONDS, logger=_quiet)
         return self._opened
@@ -50,9 +51,9 @@ class PulsarBroker:
 
     async def publish(self, envelopes: Sequence[Envelope]) -> None:
         try:
-            for start in range(0, len(envelopes), AT_ONCE):
+            for start in range(0, len(envelopes), MAX_IN_FLIGHT):
                 async with asyncio.timeout(PUBLISH_SECONDS):
-                    await self._send(envelopes[start : start + AT_ONCE])
+                    await self._send(envelopes[start : start + MAX_IN_FLIGHT])
         except (TimeoutError, PulsarException) as error:
             await self._drop_producers()
             raise BrokerUnavailable(f"Pulsar at {self._url}: {error!r} {error}") from error
@@ -69,13 +70,13 @@ class PulsarBroker:
     async def _new_producer(self, topic: str) -> Producer:
         return await self._client.create_producer(
             topic,
-            send_timeout_millis=0,  # it goes on after an outage; who waits for it decides when to give up
-            max_pending_messages=2 * AT_ONCE,
+            send_timeout_millis=0,  # no time-out of its own: the caller decides how long to wait
+            max_pending_messages=2 * MAX_IN_FLIGHT,
             batching_enabled=False,
         )
 
     async def _drop_producers(self) -> None:
-        """After a failure: what is left in a producer's buffer must not be sent behind the relay's back."""
+        """After a failure: buffered messages must not be sent later, since the relay publishes them again."""
         dropped, self._producers = self._producers, {}
         await within(CLOSE_SECONDS, *(producer.close() for producer in dropped.values()))
 
@@ -100,12 +101,12 @@ class PulsarBroker:
         return {topic: await self._admin.lag(topic, group) for topic in topics}
 
     async def rewind(self, topics: Sequence[str], group: str, moment: datetime) -> None:
-        """By one who has the group to itself meanwhile. Pulsar goes by the time of publishing."""
+        """By an exclusive consumer of the group. Pulsar compares the time of publishing."""
         try:
-            async with AsyncExitStack() as alone:
+            async with AsyncExitStack() as exclusive:
                 for topic in topics:
                     for partition in await self._client.get_topic_partitions(topic):
-                        consumer = await alone.enter_async_context(self._alone(partition, group))
+                        consumer = await exclusive.enter_async_context(self._exclusive(partition, group))
                         await consumer.seek(int(moment.timestamp() * 1000))
         except PulsarException as error:
             if error.error() == Result.ConsumerBusy:
@@ -113,7 +114,7 @@ class PulsarBroker:
             raise BrokerUnavailable(f"Pulsar at {self._url}: {error}") from error
 
     @asynccontextmanager
-    async def _alone(self, topic: str, group: str) -> AsyncIterator[Consumer]:
+    async def _exclusive(self, topic: str, group: str) -> AsyncIterator[Consumer]:
         consumer = await self._client.subscribe(
             topic, group, consumer_type=ConsumerType.Exclusive, initial_position=InitialPosition.Earliest
         )

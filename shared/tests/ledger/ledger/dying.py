@@ -27,7 +27,7 @@ class DyingBroker(KafkaBroker):
     """A broker that is the end of its process."""
 
     def __init__(self, servers: str, point: str) -> None:
-        super().__init__(servers, "dying", timeouts=GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, undo=1))
+        super().__init__(servers, "dying", timeouts=GroupTimeouts(heartbeat=0.3, session=3, rebalance=2, rollback=1))
         self._point, self._left = point, 3
 
     def reach(self, point: str) -> None:

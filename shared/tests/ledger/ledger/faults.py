@@ -1,4 +1,4 @@
-"""What may happen to the ledger's database: it goes away, and somebody else holds what is needed."""
+"""Faults of the ledger's database: it goes away, or another transaction holds a lock."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from chassis.testing import Launched
 
 
 async def until_waiting(work: UnitOfWork) -> None:
-    """Until somebody waits for a lock that this work holds."""
+    """Until another transaction waits for a lock that this work holds."""
     waiting = "SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
     while not await work.read(waiting):
         await work.read("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")

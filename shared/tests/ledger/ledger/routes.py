@@ -68,7 +68,7 @@ async def secret(id: str, caller: Staff) -> None:
 
 @router.get("/{id}/slow")
 async def slow(id: str, runtime: Runtime, peers: int = 0) -> Any:
-    """Sleeps, in this service or through so many of its peers."""
+    """Sleep in this service, or through this number of its peers."""
     if peers:
         return await runtime.call(
             peer.get("/accounts/{id}/slow", Any, query=("peers",)), id=id, query={"peers": peers - 1}
@@ -81,7 +81,7 @@ streams = APIRouter(prefix="/accounts")
 
 @streams.get("/{id}/stream")
 async def stream(id: str, before: float = 0, pauses: int = 0) -> Response:
-    """Begins after so many seconds, then sends an event after each pause."""
+    """Begin after `before` seconds, then send an event after each pause."""
     await asyncio.sleep(before)
 
     async def events() -> AsyncIterator[str]:
@@ -98,7 +98,7 @@ tries: dict[str, int] = {}
 @router.get("/{id}/headers")
 @router.post("/{id}/headers")
 async def headers(id: str, request: Request, failures: int = 0) -> dict[str, str]:
-    """What the caller sent; after so many failures."""
+    """The headers that the caller sent, after this number of failures."""
     tries[id] = tries.get(id, 0) + 1
     if tries[id] <= failures:
         raise Unavailable("Not yet.", retry_after=1)
