@@ -40,7 +40,20 @@ _migrated: set[str] = set()
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tests run on the event loop that services run on."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": _new_event_loop}
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_stop_on_timeout)
+    return loop
+
+
+def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """pytest-timeout raises in a signal handler, and uvloop only reports what is raised there: the test would go on."""
+    if isinstance(context.get("exception"), pytest.fail.Exception):
+        loop.stop()
+    loop.default_exception_handler(context)
 
 
 def token(subject: UUID, *roles: str, expires_in: int = 600, key: OKPKey = ISSUER_KEY) -> str:
@@ -70,7 +83,8 @@ class Launched:
     def as_service(self, name: str = "test") -> httpx.AsyncClient:
         return self.client(service_token(name, SERVICE_KEY))
 
-    def envelope(self, message: Message) -> Envelope:
+    @staticmethod
+    def envelope(message: Message) -> Envelope:
         """The message as its sender's relay would publish it."""
         id = new_id()
         body = message.model_dump_json().encode()

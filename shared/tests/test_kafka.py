@@ -101,10 +101,10 @@ def revoked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     return told
 
 
-Log = list[tuple["Member", str, Sequence[Envelope]]]
+Log = list[tuple["HeldMember", str, Sequence[Envelope]]]
 
 
-class Member(Consumer):
+class HeldMember(Consumer):
     """Stays with a batch until it is set free, and notes in a log of all members how each ended."""
 
     def __init__(self, broker: KafkaBroker, topic: str, log: Log) -> None:
@@ -123,7 +123,7 @@ class Member(Consumer):
 
 
 @asynccontextmanager
-async def running(*members: Member) -> AsyncIterator[None]:
+async def running(*members: HeldMember) -> AsyncIterator[None]:
     stop = asyncio.Event()
     tasks = [asyncio.create_task(member.run(stop)) for member in members]
     try:
@@ -141,7 +141,7 @@ async def test_a_batch_that_ends_in_time_is_acknowledged_before_its_partitions_m
     broker: KafkaBroker, topic: str, revoked: asyncio.Event
 ) -> None:
     log: Log = []
-    first, second = Member(broker, topic, log), Member(broker, topic, log)
+    first, second = HeldMember(broker, topic, log), HeldMember(broker, topic, log)
     sent = envelopes(topic, 40)
     await broker.publish(sent)
     async with running(first):
@@ -160,7 +160,7 @@ async def test_a_batch_that_ends_in_time_is_acknowledged_before_its_partitions_m
 
 async def test_a_batch_that_hangs_is_undone_before_its_partitions_move(broker: KafkaBroker, topic: str) -> None:
     log: Log = []
-    first, second = Member(broker, topic, log), Member(broker, topic, log)
+    first, second = HeldMember(broker, topic, log), HeldMember(broker, topic, log)
     sent = envelopes(topic, 40)
     await broker.publish(sent)
     async with running(first):

@@ -3,16 +3,20 @@
 Each test is a sentence, the same for memory, Kafka and Pulsar; `needs` names what a broker must be able to do for it.
 """
 
+import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
+import asyncpg
 import pytest
 
 from brokers.asking import counted, dead_letters, history, until_booked, until_dead_lettered
-from brokers.subject import HISTORY, Subject, needs
+from brokers.subject import HISTORY, PROCESSES, Subject, needs
 from chassis.brokers.port import Broker, BrokerSubscription, BrokerUnavailable, StartPosition
 from chassis.message import MAX_MESSAGE_BYTES, Envelope, MessageTooLarge
 from chassis.process.instance import Instance
@@ -21,7 +25,10 @@ from ledger.between import Between, BetweenSubscription
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
 from ledger.models import Account
+from ledger.process import RUN, running
 from ledger.waiting import until
+
+BLOCKED_BY_ME = "SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 
 
 async def test_an_unreadable_envelope_is_dead_lettered_with_its_key_and_others_flow(
@@ -72,7 +79,7 @@ async def test_a_message_of_just_the_limit_passes_and_one_above_is_refused_befor
     assert [it.id for it in await ledger.rows(Account)] == [account]
 
 
-class Forgetful(Between):
+class LosesAcknowledgement(Between):
     """A broker that is away just when the first batch with messages of this key is to be acknowledged."""
 
     def __init__(self, broker: Broker, key: str) -> None:
@@ -82,11 +89,11 @@ class Forgetful(Between):
     async def subscribe(
         self, topics: Sequence[str], group: str, start: StartPosition = StartPosition.BEGINNING
     ) -> BrokerSubscription:
-        return ForgetfulSubscription(await super().subscribe(topics, group, start), self)
+        return LosesAcknowledgementSubscription(await super().subscribe(topics, group, start), self)
 
 
-class ForgetfulSubscription(BetweenSubscription):
-    def __init__(self, subscription: BrokerSubscription, broker: Forgetful) -> None:
+class LosesAcknowledgementSubscription(BetweenSubscription):
+    def __init__(self, subscription: BrokerSubscription, broker: LosesAcknowledgement) -> None:
         super().__init__(subscription)
         self._broker = broker
         self._keys: set[str] = set()
@@ -106,13 +113,13 @@ class ForgetfulSubscription(BetweenSubscription):
 async def test_what_was_committed_and_not_acknowledged_comes_again_and_changes_nothing(
     broker: Subject, launch: Launch, account: str
 ) -> None:
-    forgetful = Forgetful(broker.connect(), account)
+    losing = LosesAcknowledgement(broker.connect(), account)
     before = counted("messages_duplicate")
-    ledger = await launch(service, broker=forgetful)
+    ledger = await launch(service, broker=losing)
     await ledger.send(*(Book(account=account, number=number) for number in range(5)))
 
     async def has_come_again() -> bool:
-        return forgetful.forgot and counted("messages_duplicate") > before
+        return losing.forgot and counted("messages_duplicate") > before
 
     await until(has_come_again, 30)
     await ledger.send(Book(account=account, number=5))
@@ -144,3 +151,41 @@ async def test_a_group_that_is_set_back_gets_its_messages_again_and_they_change_
         await until_booked(ledger, account, range(6))
         await ledger.settled()
         assert len(await ledger.sent(Booked)) == 6
+
+
+@needs(PROCESSES)
+async def test_a_service_that_is_asked_to_stop_with_a_batch_in_hand_ends_well_and_books_each_message_once(
+    broker: Subject, account: str, tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": await empty_database(service), **broker.settings}
+    connection = await asyncpg.connect(settings["DATABASE_URL"])
+
+    async def is_booked(*numbers: int) -> bool:
+        found = await connection.fetchval("SELECT history FROM accounts WHERE id = $1", account)
+        return found is not None and json.loads(found) == list(numbers)
+
+    async def is_held_up() -> bool:
+        return bool(await connection.fetch(BLOCKED_BY_ME))
+
+    def bookings(*numbers: int) -> list[Envelope]:
+        return [Launched.envelope(Book(account=account, number=number)) for number in numbers]
+
+    async def is_no_longer_listening() -> bool:
+        return await ledger.get("/livez") is None
+
+    publisher = broker.connect()
+    async with running(tmp_path, *RUN, **settings) as ledger:
+        await ledger.until("/readyz")
+        await publisher.publish(bookings(0))
+        await until(lambda: is_booked(0), 60)
+        async with connection.transaction():
+            await connection.fetch("SELECT FROM accounts WHERE id = $1 FOR UPDATE", account)
+            await publisher.publish(bookings(1, 2, 3))
+            await until(is_held_up, 60)
+            stopping = asyncio.create_task(ledger.stop())
+            await until(is_no_longer_listening, 60)
+        code, seconds = await stopping
+    assert (code, seconds < 10) == (0, True)
+    async with running(tmp_path, *RUN, **settings):
+        await until(lambda: is_booked(0, 1, 2, 3), 60)
+    await connection.close()
