@@ -120,7 +120,8 @@ def _complete(operation: dict[str, Any], route: RouteContext, shared: dict[str, 
     summary, _, description = (operation.pop("description", None) or "").partition("\n\n")
     operation["summary"] = " ".join(summary.split()).removesuffix(".") or operation["summary"]
     operation["description"] = description.strip() or operation["summary"] + "."
-    operation["security"] = operation.get("security", [])
+    roles = sorted({it.call.role for it in _dependencies(route.dependant) if isinstance(it.call, RequiredRole)})
+    operation["security"] = [dict.fromkeys(it, roles) for it in operation.get("security", [])]
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
