@@ -1,7 +1,7 @@
 """What the order service serves over HTTP: its problems, and the operations that other services call."""
 
 from chassis.errors import Problem
-from chassis.web import Page
+from chassis.web import InvalidCursor, Page
 from contracts.order import (
     CartView,
     ExportedOrder,
@@ -122,4 +122,4 @@ return_goods = api.post(
     body=ReturnGoods,
     raises=(OrderNotFound, OrderNotDelivered, ReturnTooLate, ReturnExceedsOrder),
 )
-export_orders = api.get("/exports/orders", Page[ExportedOrder], query=("cursor", "limit"))
+export_orders = api.get("/exports/orders", Page[ExportedOrder], query=("cursor", "limit"), raises=(InvalidCursor,))

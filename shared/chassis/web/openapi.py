@@ -123,6 +123,8 @@ def _complete(operation: dict[str, Any], route: RouteContext, shared: dict[str, 
     roles = sorted({it.call.role for it in _dependencies(route.dependant) if isinstance(it.call, RequiredRole)})
     operation["security"] = [dict.fromkeys(it, roles) for it in operation.get("security", [])]
     responses = operation["responses"]
+    for response in responses.values():  # FastAPI calls a stream of events a text
+        response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     common = sorted(_common_problems(route), key=lambda problem: (problem.status, problem.code))
