@@ -27,18 +27,18 @@ seed: $(READY) ## put products into the running system: SIZE=1000
 reset: $(READY) ## delete all data and secrets of the stopped system; it asks first
 	@$(BIN)/python -m cli reset
 
-bench: $(READY) ## what an order costs, in a system of its own: N=400 C=32 BROKER=pulsar FAULTS=harsh KILL=broker
+bench: $(READY) ## measure what an order costs, in a system of its own: N=400 C=32 BROKER=pulsar FAULTS=harsh KILL=broker
 	@$(BIN)/python -m loadtests.bench $(if $(N),--orders $(N)) $(if $(C),--concurrency $(C)) \
 	    $(if $(BROKER),--broker $(BROKER)) $(if $(FAULTS),--faults $(FAULTS)) \
 	    $(if $(KILL),--kill-$(KILL)) $(ARGS)
 
-bench-messaging: $(READY) ## what a message costs on each broker, beside a hand-written path: ARGS="--brokers kafka --backlog 0"
+bench-messaging: $(READY) ## measure what a message costs on each broker, beside a hand-written path: ARGS="--brokers kafka --backlog 0"
 	@$(BIN)/python -m loadtests.messaging $(ARGS)
 
-test: $(READY) ## all tests, on real servers they start themselves: ARGS="services/order -x", LONG=1 for long outages too
+test: $(READY) ## run all tests, on real servers that they start themselves: ARGS="services/order -x", LONG=1 for long outages and a million rows
 	@$(BIN)/python -m pytest -n logical $(if $(LONG),,-m "not long") $(ARGS)
 
-check: $(READY) ## format, lint, types, architecture, generated files, lock: offline
+check: $(READY) ## format, lint, types, architecture, migrations, contracts, generated files, lock: offline
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/python -m tools.rules
@@ -53,7 +53,7 @@ fmt: $(READY) ## format the code and repair what ruff can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-generated: $(READY) ## write what follows from the code: schemas of messages, docs/*.json, map and messages, the table in README
+generated: $(READY) ## write what follows from the code: schemas of messages, docs/api, pages in docs/, the map in README
 	@$(BIN)/python -m tools.generate
 
 lock: $(READY) ## resolve the dependencies into requirements.lock: ARGS=--upgrade takes the newest

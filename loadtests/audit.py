@@ -18,7 +18,7 @@ _UNSETTLED = """
 SELECT id, status, payment, stock FROM orders WHERE id = ANY($1) AND NOT (
     status = 'cancelled' OR status IN ('delivered', 'refunded') AND stock = 'committed'
     AND (payment IN ('captured', 'voided') OR attention IS NOT NULL)
-    AND NOT refunds @? '$[*] ? (@.state == "waiting" || @.state == "asked")')
+    AND NOT refunds @? '$[*] ? (@.state == "awaiting_capture" || @.state == "requested")')
 """
 _VERSIONS = "SELECT count(*), sum(version) FROM orders"
 
@@ -71,10 +71,10 @@ async def audit_shop(shop: Shop, accepted: Iterable[UUID], stock_before: int) ->
 async def _check_stock(shop: Shop, sold: dict[UUID, Any], before: int) -> None:
     async with shop.database("product") as product:
         (stock,) = await product.fetch("SELECT sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM stock")
-        held = await product.fetch("SELECT order_id, hold FROM reservations")
+        held = await product.fetch("SELECT order_id, state FROM reservations")
     assert (stock["on_hand"], stock["reserved"]) == (before - sum(map(_pieces_sent, sold.values())), 0)
-    assert {row["order_id"] for row in held if row["hold"] == "committed"} == set(sold)
-    assert not [row for row in held if row["hold"] == "reserved"]
+    assert {row["order_id"] for row in held if row["state"] == "committed"} == set(sold)
+    assert not [row for row in held if row["state"] == "reserved"]
 
 
 async def _check_money(shop: Shop, sold: dict[UUID, Any], orders: dict[UUID, Any]) -> None:

@@ -29,7 +29,7 @@ def list_(
     if after and service is None:
         raise CommandError("--after needs a service, because each service counts positions of its own")
     services = ServiceGroup(service)
-    answers = services.request("GET", "parked", params={"after": after})
+    answers = services.request("GET", "dead-letters", params={"after": after})
     found = [{"service": name, **it} for name, messages in answers.items() for it in messages]
     if as_json:
         print_json(found)

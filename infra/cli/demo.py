@@ -79,7 +79,7 @@ def demo() -> None:
     regretted = customer.buy(chosen["id"], 1)
     customer.cancel(regretted["order_id"])
     _follow_order(staff, regretted, "the customer cancels", "cancelled")
-    (stock,) = staff.call("GET", "/product/stock", params={"ids": chosen["id"]})
+    (stock,) = staff.call("GET", "/product/stock", params={"ids": chosen["id"]})["items"]
     too_many = stock["on_hand"] - stock["reserved"] + 1
     _follow_order(staff, customer.buy(chosen["id"], too_many), f"{too_many} pieces, one too many", "cancelled")
     expected = {
@@ -98,7 +98,7 @@ def _choose_product(staff: GatewayClient) -> Any:
     """A product whose stock a single order can exceed."""
     found = public_gateway().call("GET", "/products", params={"limit": 100})["items"]
     stocks = staff.call("GET", "/product/stock", params={"ids": ",".join(it["id"] for it in found)})
-    for stock in stocks:
+    for stock in stocks["items"]:
         if 10 <= stock["on_hand"] - stock["reserved"] < 1_000:
             return next(it for it in found if it["id"] == stock["product_id"])
     raise CommandError("no product has between 10 and 999 pieces in stock: run `seed` first")

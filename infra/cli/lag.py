@@ -21,7 +21,7 @@ def lag(service: OneService = None, as_json: JsonOutput = False) -> None:
         print_json(found)
     elif found:
         Console().print(_table(found))
-    services.raise_if_incomplete(next((it["trouble"] for it in found.values() if it["trouble"]), None))
+    services.raise_if_incomplete(next((it["outage"] for it in found.values() if it["outage"]), None))
 
 
 def _table(found: dict[str, Any]) -> Table:

@@ -16,7 +16,7 @@ from uuid import UUID
 import typer
 
 import contracts
-from chassis.message import Message
+from chassis.message import message_types
 from cli._options import JsonOutput, print_json
 from cli._system import ServiceGroup
 from cli._trace import build_trace, format_trace
@@ -107,8 +107,8 @@ def _broker_error(services: ServiceGroup) -> str | None:
     """What the first service that answers, and that consumes from the broker, reports about the broker."""
     for name in services.names:
         for it in services.request_each("GET", "lag", {name: {}}).values():
-            if it["trouble"] or it["topics"]:
-                return str(it["trouble"]) if it["trouble"] else None
+            if it["outage"] or it["topics"]:
+                return str(it["outage"]) if it["outage"] else None
     return None
 
 
@@ -124,16 +124,10 @@ def _wire_type(name: str) -> str:
     """The wire type of a message that is named by its class or by its wire type."""
     for module in iter_modules(contracts.__path__):
         import_module(f"contracts.{module.name}")
-    types = {cls.__name__: cls.wire_type for cls in _subclasses(Message) if cls.wire_type}
+    types = {cls.__name__: cls.wire_type for cls in message_types()}
     if name in types.values():
         return name
     if name not in types:
         near = get_close_matches(name, [*types, *types.values()], n=3)
         raise CommandError(f"there is no message {name}" + (f"; similar: {', '.join(near)}" if near else ""))
     return types[name]
-
-
-def _subclasses(above: type[Message]) -> Iterator[type[Message]]:
-    for cls in above.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)

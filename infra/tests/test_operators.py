@@ -139,7 +139,7 @@ async def test_lag_shows_each_topic_and_the_outbox(product: Launched) -> None:
     assert found == {
         "product": {
             "topics": {BEHIND.topic: 0},
-            "trouble": None,
+            "outage": None,
             "outbox": {"messages": 0, "oldest_seconds": None},
         }
     }

@@ -1,1 +1,1 @@
-"""What every service stands on: transactions, messages, HTTP, settings, tracing. Knows no business word."""
+"""What every service stands on: transactions, messages, HTTP, settings, tracing. It has no business word."""

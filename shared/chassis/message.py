@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -53,13 +54,17 @@ class Event(Message):
     kind = "events"
 
 
+def message_types(base: type[Message] = Message) -> Iterator[type[Message]]:
+    """The class of every message whose contract is imported in this process."""
+    for below in base.__subclasses__():
+        if below.wire_type:
+            yield below
+        yield from message_types(below)
+
+
 def announced_topics(service: str) -> set[str]:
     """The topics of a service: those of its contracts that are imported here."""
-
-    def below(kind: type[Message]) -> set[str]:
-        return {kind.topic}.union(*map(below, kind.__subclasses__()))
-
-    return {topic for topic in below(Message) if topic.startswith(f"{service}.")}
+    return {it.topic for it in message_types() if it.topic.startswith(f"{service}.")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from joserfc.jwk import KeySet, OKPKey
 from chassis.brokers.memory import MemoryBroker
 from chassis.calls.auth import service_token
 from chassis.database.tables import Table, build_row, mapping_of, new_id
-from chassis.message import Envelope, Message
+from chassis.message import Envelope, Message, message_types
 from chassis.process.instance import Instance
 from chassis.process.migrate import migrate
 from chassis.service import Service
@@ -78,7 +78,7 @@ class Launched:
 
     async def sent(self, *types: type[Message]) -> list[Message]:
         """What the service has published, in order; only the given types, if any."""
-        known = {it.wire_type: it for it in _all_messages(Message)}
+        known = {it.wire_type: it for it in message_types()}
         async with self.instance.database.work() as work:
             rows = await work.read("SELECT type, body FROM outbox_history ORDER BY position")
         messages = [known[row["type"]].model_validate_json(row["body"]) for row in rows]
@@ -228,7 +228,3 @@ async def new_database(name: str) -> str:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def _all_messages(above: type[Message]) -> list[type[Message]]:
-    return [it for below in above.__subclasses__() for it in [below, *_all_messages(below)]]

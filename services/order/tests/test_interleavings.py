@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from chassis.database import UnitOfWork, new_id
+from chassis.database.loading import load_rows
 from chassis.message import Message
 from chassis.testing import Launch, Launched
 from contracts import payment as pay
@@ -25,6 +26,7 @@ from contracts.order import OrderLine, PlaceOrder, RefundState
 from contracts.order_api import OrderAlreadyShipped, OrderNotDelivered, ReturnExceedsOrder
 from contracts.user import UserErased
 from order import handlers, refunds, saga
+from order.config import OrderSettings
 from order.main import service
 from order.models import Cart, Order
 from order.queries import steps_of_order
@@ -197,7 +199,7 @@ class Simulation:
             self.id = saga.place_order(work, cart, [line], 490, body).id
             self._take_commands(work)
 
-    async def within(self, act: Callable[[Order, UnitOfWork], Any]) -> Order:
+    async def within(self, act: Callable[[Order, UnitOfWork[OrderSettings]], Any]) -> Order:
         """Act on the locked order in one transaction, and take the commands that it sends."""
         async with self.launched.instance.database.work() as work:
             (order,) = await work.lock(Order, id=[self.id])
@@ -205,7 +207,14 @@ class Simulation:
             self._take_commands(work)
         return order
 
-    def _take_commands(self, work: UnitOfWork) -> None:
+    async def _erase_customer(self) -> None:
+        async with self.launched.instance.database.work() as work:
+            (order,) = await work.lock(Order, id=[self.id])
+            event = UserErased(user_id=order.customer_id, erasure_id=new_id())
+            await load_rows(work, [(event, service.subscriptions.by_type[event.wire_type].needs)])
+            handlers.erase_customer(event, work)
+
+    def _take_commands(self, work: UnitOfWork[OrderSettings]) -> None:
         known = {it.wire_type: it for module in (stock, pay, ship) for it in vars(module).values() if _is_message(it)}
         for envelope in work.messages:
             owner, _, kind = envelope.topic.partition(".")
@@ -256,15 +265,15 @@ class Simulation:
             case "resume":
                 await self.within(self._resume_if_stuck)
             case "erase":
-                await self.within(_erase_customer)
+                await self._erase_customer()
 
-    def _return_goods(self, order: Order, work: UnitOfWork) -> None:
+    def _return_goods(self, order: Order, work: UnitOfWork[OrderSettings]) -> None:
         """Announce the return of some pieces, if this is possible, and confirm that they have arrived."""
         line = stock.Line(product_id=order.lines[0]["product_id"], quantity=self.draw(st.integers(1, 3)))
         with suppress(OrderNotDelivered, ReturnExceedsOrder):
             refunds.receive_return(order, refunds.announce_return(order, [line], work).id, work)
 
-    def _resume_if_stuck(self, order: Order, work: UnitOfWork) -> None:
+    def _resume_if_stuck(self, order: Order, work: UnitOfWork[OrderSettings]) -> None:
         if order.attention is not None:
             write_off = order.attention == "capture_refused" and self.draw(st.booleans())
             saga.resume_order(order, work, write_off)
@@ -318,20 +327,16 @@ def _is_message(it: object) -> bool:
     return isinstance(it, type) and issubclass(it, Message)
 
 
-def _cancel_if_possible(order: Order, work: UnitOfWork) -> None:
+def _cancel_if_possible(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     try:
         saga.cancel_order(order, work)
     except OrderAlreadyShipped:
         assert order.status not in ("placed", "reserved", "confirmed", "withdrawing", "cancelling", "cancelled")
 
 
-def _time_out(order: Order, work: UnitOfWork) -> None:
+def _time_out(order: Order, work: UnitOfWork[OrderSettings]) -> None:
     if order.deadline is not None:
         saga.time_out_order(order, work)
-
-
-def _erase_customer(order: Order, work: UnitOfWork) -> None:
-    handlers.erase_customer(UserErased(user_id=order.customer_id, erasure_id=new_id()), work)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from chassis.brokers.memory import MemoryBroker
 from chassis.jobs import Deadlines, Tasks
 from chassis.process.instance import Instance
 from chassis.service import Runtime
+from payment.config import PaymentSettings
 from payment.main import service
 from payment.models import Attempt
 from payment.provider import ProviderOutcome, request_outcome
@@ -30,7 +31,7 @@ class CrashingCall:
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def request_outcome(self, attempt: Attempt, runtime: Runtime) -> ProviderOutcome | None:
+    async def request_outcome(self, attempt: Attempt, runtime: Runtime[PaymentSettings]) -> ProviderOutcome | None:
         self.reach(BEFORE_CALL)
         outcome = await request_outcome(attempt, runtime)
         self.reach(AFTER_CALL)

@@ -62,6 +62,8 @@ class BooksMachine(RuleBasedStateMachine):
         self.void_commanded = False
         self.work = UnitOfWork(cast(Any, SimpleNamespace(service="payment", settings=None)))
         self.work._now = datetime.now(UTC)
+        for table in (Payment, Refund, Attempt, LedgerEntry):  # as if the database had none of this order
+            self.work.rows.note_request(table, "order_id", [self.order_id])
 
     @rule()
     def authorize(self) -> None:

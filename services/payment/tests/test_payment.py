@@ -22,6 +22,7 @@ from contracts.payment import (
     PaymentRefundRefused,
     PaymentVoided,
 )
+from payment.config import PaymentSettings
 from payment.models import Attempt, AttemptKind, Payment
 from payment.provider import request_outcome
 from simulators.server import Simulators
@@ -198,8 +199,8 @@ async def test_only_a_clear_answer_is_an_outcome(kind: str, status: int, text: s
     limits = {"breaker_failures": 1, "breaker_seconds": 1}
     settings = SimpleNamespace(provider_url="http://provider", provider_timeout_seconds=1, **limits)
     async with httpx.AsyncClient(transport=transport) as http:
-        runtime = SimpleNamespace(http=http, settings=settings, hold=lambda kind: kind(settings))
-        found = await request_outcome(attempt, cast(Runtime, runtime))
+        runtime = SimpleNamespace(http=http, settings=settings, resource=lambda kind: kind(settings))
+        found = await request_outcome(attempt, cast(Runtime[PaymentSettings], runtime))
     assert (found and found.status) == outcome
 
 

@@ -40,10 +40,10 @@ async def run(services: Sequence[Service], role: str) -> None:
 
 
 async def rewind(service: Service, moment: datetime) -> str:
-    """Set a stopped service back to the messages from a moment on. Returns a line for the operator.
+    """Set the group of a stopped service back, so that it receives the messages from a moment on again.
 
-    The inbox keeps ids longer than the broker keeps messages, so the service handles only messages that its database
-    does not know: use this after the database was restored from a backup.
+    For a database that was restored from a backup. With any other database the inbox knows all these messages, and
+    they change nothing. Returns the line to print.
     """
     broker = connect_broker(service, service.settings.of(service.name))
     try:
@@ -52,7 +52,10 @@ async def rewind(service: Service, moment: datetime) -> str:
         sys.exit(f"run: {service.name} is where it was: {error}")
     finally:
         await broker.close()
-    return f"run: {service.name} goes on with the messages from {moment.isoformat()} on\n"
+    return (
+        f"run: {service.name} will receive the messages from {moment.isoformat()} on again."
+        " Those that its database has in the inbox change nothing.\n"
+    )
 
 
 def main() -> None:
@@ -90,9 +93,14 @@ def end_process() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="run", description="Run a service in a role, or set a stopped one back.")
+    parser = argparse.ArgumentParser(prog="run", description="Run a service in a role, or rewind its consumer group.")
     parser.add_argument("service", choices=[*installed_names(), "all"], help="`all`: every service in this one process")
-    parser.add_argument("role", choices=[*ROLES, "rewind"], help="`all`: first migrate, then everything else")
+    parser.add_argument(
+        "role",
+        choices=[*ROLES, "rewind"],
+        help="`all`: first migrate, then everything else; `rewind`: after a database was restored from a backup,"
+        " receive the messages since then again",
+    )
     parser.add_argument("--to", type=_moment, metavar="TIME", help="for `rewind`, as 2026-11-24T10:00:00Z")
     arguments = parser.parse_args()
     if (arguments.role == "rewind") != bool(arguments.to) or (arguments.to and arguments.service == "all"):

@@ -1,4 +1,4 @@
-"""What operators can ask about messages: sent, published, waiting, handled, parked, and how far a service is behind."""
+"""What operators can ask about messages: sent, published, waiting, handled, dead, and how far a service is behind."""
 
 import re
 from datetime import datetime
