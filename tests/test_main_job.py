@@ -138,11 +138,11 @@ async def test_timed_out(shop: Shop, collector: Collector) -> None:
 async def provider_away(shop: Shop) -> AsyncIterator[None]:
     """Provider and carrier refuse every request within the block, and are asked again and again."""
     async with httpx.AsyncClient(base_url=shop.url("simulators")) as outside:
-        (await outside.put("/settings", json={"mood": {"unavailable": 1}})).raise_for_status()
+        (await outside.put("/settings", json={"faults": {"unavailable": 1}})).raise_for_status()
         try:
             yield
         finally:
-            (await outside.put("/settings", json={"mood": "kind"})).raise_for_status()
+            (await outside.put("/settings", json={"faults": "none"})).raise_for_status()
 
 
 async def let_its_time_be_up(shop: Shop, order_id: UUID) -> None:

@@ -8,8 +8,10 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
@@ -59,17 +61,38 @@ async def test_each_misbehaviour_ends_as_the_table_says(shop: Shop) -> None:
     before, earlier = await initial_stock_and_orders(shop)
     async with shop.database("product") as connection:
         product_id = str(await connection.fetchval("SELECT product_id FROM stock WHERE on_hand > 300 LIMIT 1"))
-    ended = await asyncio.gather(*[_live(shop, case, product_id) for case in CASES])
-    wrong = [f"{case}: {found}" for case, (_, found) in zip(CASES, ended, strict=True) if found is not None]
-    assert not wrong, "\n".join(wrong)
-    stuck = {str(id): case for case, (id, _) in zip(CASES, ended, strict=True) if case.attention}
-    await _staff_deals_with(shop, stuck)
+    async with shop.database("order") as connection:
+        orders = WatchedOrders(connection)
+        ended = await asyncio.gather(*[_live(shop, orders, case, product_id) for case in CASES])
+        wrong = [f"{case}: {found}" for case, (_, found) in zip(CASES, ended, strict=True) if found is not None]
+        assert not wrong, "\n".join(wrong)
+        stuck = {str(id): case for case, (id, _) in zip(CASES, ended, strict=True) if case.attention}
+        await _staff_deals_with(shop, orders, stuck)
     accepted = [*earlier, *[id for id, _ in ended]]
     await wait_until_settled(shop, [id for id in accepted if str(id) not in stuck])
     await audit_shop(shop, accepted, before)
 
 
-async def _live(shop: Shop, case: Case, product_id: str) -> tuple[UUID, str | None]:
+class WatchedOrders:
+    """The orders, read over one connection for all cases: the server has not many more than the services need."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self._connection, self._turn = connection, asyncio.Lock()
+
+    async def differ(self, order_id: UUID, expected: dict[str, str | None]) -> str | None:
+        """Wait until an order is as expected: None. What it is instead, when time is up."""
+        for _ in range(300):
+            async with self._turn:
+                row = await self._connection.fetchrow("SELECT * FROM orders WHERE id = $1", order_id)
+            assert row is not None
+            found = {name: row[name] for name in expected}
+            if found == expected:
+                return None
+            await asyncio.sleep(0.2)
+        return f"{found}, payment {row['payment']}, shipment {row['shipment']}"
+
+
+async def _live(shop: Shop, orders: WatchedOrders, case: Case, product_id: str) -> tuple[UUID, str | None]:
     """The order of the case, and in what it differs from what was expected."""
     async with shop.customer() as customer, shop.staff() as staff:
         home = {"name": "Ada", "street": "1 Test Street", "city": "Berlin"}
@@ -77,13 +100,13 @@ async def _live(shop: Shop, case: Case, product_id: str) -> tuple[UUID, str | No
         customer.address_id = (await customer.http.post("/me/addresses", json=place)).json()["id"]
         order_id = await customer.buy(product_id, 1, case.card)
         if case.cancels:
-            await _seen(shop, order_id, {"status": "confirmed"})
+            await orders.differ(order_id, {"status": "confirmed"})
             (await customer.http.post(f"/orders/{order_id}/cancellation")).raise_for_status()
         if case.returns:
-            await _seen(shop, order_id, {"status": "delivered"})
+            await orders.differ(order_id, {"status": "delivered"})
             await _send_back(customer, staff, order_id, product_id)
         expected = {"status": case.status, "reason": case.reason, "attention": case.attention}
-        return order_id, await _seen(shop, order_id, expected)
+        return order_id, await orders.differ(order_id, expected)
 
 
 async def _send_back(customer: Customer, staff: httpx.AsyncClient, order_id: UUID, product_id: str) -> None:
@@ -96,19 +119,7 @@ async def _send_back(customer: Customer, staff: httpx.AsyncClient, order_id: UUI
     (await staff.post(path)).raise_for_status()
 
 
-async def _seen(shop: Shop, order_id: UUID, expected: dict[str, str | None]) -> str | None:
-    """Wait until the order is as expected; what it is instead, when time is up."""
-    async with shop.database("order") as connection:
-        for _ in range(300):
-            (row,) = await connection.fetch("SELECT * FROM orders WHERE id = $1", order_id)
-            found = {name: row[name] for name in expected}
-            if found == expected:
-                return None
-            await asyncio.sleep(0.2)
-    return f"{found}, payment {row['payment']}, shipment {row['shipment']}"
-
-
-async def _staff_deals_with(shop: Shop, stuck: dict[str, Case]) -> None:
+async def _staff_deals_with(shop: Shop, orders: WatchedOrders, stuck: dict[str, Case]) -> None:
     """All that is stuck is found, and nothing else; what can go on goes on, and the rest is written off."""
     shown = {it["order_id"]: it["attention"] for it in json.loads(_agora(shop, "stuck", "--json"))}
     assert shown == {id: case.attention for id, case in stuck.items()}
@@ -116,14 +127,14 @@ async def _staff_deals_with(shop: Shop, stuck: dict[str, Case]) -> None:
         if case.attention == "capture_refused":
             _agora(shop, "resume", id, *(["--write-off"] if case.card == "tok_not_captured" else []))
             payment = "voided" if case.card == "tok_not_captured" else "captured"
-            assert await _seen(shop, UUID(id), {"attention": None, "payment": payment}) is None
+            assert await orders.differ(UUID(id), {"attention": None, "payment": payment}) is None
     async with httpx.AsyncClient() as http:  # the account that takes no money back is replaced by one that does
         good = {"cards": {"tok_not_refunded": {"not_refunded": None}}}
         (await http.put(f"{shop.url('simulators')}/settings", json=good)).raise_for_status()
     for id, case in stuck.items():
         if case.attention == "refund_refused":
             _agora(shop, "resume", id)
-            assert await _seen(shop, UUID(id), {"attention": None, "status": "refunded"}) is None
+            assert await orders.differ(UUID(id), {"attention": None, "status": "refunded"}) is None
 
 
 def _agora(shop: Shop, *arguments: str) -> str:

@@ -20,7 +20,6 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
-import uvloop
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
@@ -36,24 +35,6 @@ T = TypeVar("T", bound=Table)
 SERVICE_KEY = "a-key-for-tests-of-at-least-32-bytes"
 ISSUER_KEY = OKPKey.generate_key("Ed25519", {"kid": "test"}, private=True)
 _migrated: set[str] = set()
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests run on the event loop that services run on."""
-    return {"uvloop": _new_event_loop}
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    loop = uvloop.new_event_loop()
-    loop.set_exception_handler(_stop_on_timeout)
-    return loop
-
-
-def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """pytest-timeout raises in a signal handler, and uvloop only reports what is raised there: the test would go on."""
-    if isinstance(context.get("exception"), pytest.fail.Exception):
-        loop.stop()
-    loop.default_exception_handler(context)
 
 
 def token(subject: UUID, *roles: str, expires_in: int = 600, key: OKPKey = ISSUER_KEY) -> str:

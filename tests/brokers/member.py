@@ -58,7 +58,7 @@ class Member(Consumer):
         self.name, self.broker = name, broker
         self.pause_seconds = 0.0
         self.handled: list[Handled] = []
-        self.stop, self.free = asyncio.Event(), asyncio.Event()
+        self.stop, self.free, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.free.set()  # while it is not, this one does not get on
 
     async def handle(self, batch: Sequence[Envelope]) -> None:

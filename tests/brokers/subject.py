@@ -99,6 +99,7 @@ class Subject:
         member = Member(self.connect(), self.topic, group or self.group, name, batch, start)
         member.pause_seconds = pause_seconds
         running = asyncio.create_task(member.run(member.stop))
+        running.add_done_callback(lambda _: member.left.set())
 
         async def leave() -> None:
             member.stop.set()

@@ -65,9 +65,9 @@ async def test_a_key_is_with_one_consumer_at_a_time_and_in_order_while_consumers
     async with broker.stream() as stream:
         for number in range(2):
             members.append(await broker.join(f"joins {number}", pause_seconds=0.001))
-            await asyncio.sleep(0.3)
+            await until(lambda: bool(members[-1].handled), 60)
         members[0].stop.set()
-        await asyncio.sleep(0.3)
+        await members[0].left.wait()
         members.append(await broker.join("late", pause_seconds=0.001))
         members[1].stop.set()
         await until(lambda: all(member.handled for member in members), 60)
@@ -115,7 +115,7 @@ async def test_a_clean_stop_brings_neither_loss_nor_a_message_twice(broker: Subj
     publishing = asyncio.create_task(broker.connect().publish(envelopes(broker.topic, range(300), KEYS[:3])))
     await until(lambda: count_of(first) >= 50, 30)
     first.stop.set()
-    await asyncio.sleep(0.5)  # it leaves before the next one comes
+    await first.left.wait()
     second = await broker.join("second")
     await until(lambda: count_of(first, second) == 300, 30)
     await publishing
