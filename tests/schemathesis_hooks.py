@@ -8,7 +8,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 @schemathesis.check
 def accepts_valid_input(ctx: Any, response: Any, case: Any) -> bool | None:
-    """Valid input is accepted, or refused with a code that the operation documents for this case.
+    """Valid input is accepted, or refused with a code that the operation documents for 422.
 
     Schemathesis counts each 422 as a contradiction of the schema. Here a 422 with a code of its own is a fact that no
     schema can tell: a wrong password, a cursor of another list. `invalid_input` stays a contradiction.

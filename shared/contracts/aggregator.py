@@ -76,7 +76,7 @@ class DashboardTotals(BaseModel):
 class DashboardView(BaseModel):
     """A day of the shop, in UTC. Totals and entries are of one moment."""
 
-    day: date = Field(examples=["2026-01-31"])
+    day: date = Field(description="The day on which the orders were placed.", examples=["2026-01-31"])
     position: int = Field(
         description="The sum of the versions of the day's orders, which only grows: of two views of a day, the one with"
         " the higher position is newer.",

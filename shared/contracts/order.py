@@ -150,7 +150,7 @@ class ExportedOrder(BaseModel):
     """An order with all its status changes, for services that keep a copy."""
 
     order: OrderView
-    steps: list[StepView]
+    steps: list[StepView] = Field(description="All status changes, the oldest first.")
 
 
 class CartView(BaseModel):
@@ -193,7 +193,7 @@ class QuoteView(BaseModel):
     shipping_cents: ShippingCents
     total_cents: TotalCents
     currency: Currency
-    valid_until: datetime
+    valid_until: datetime = Field(description="After this time, request a new quote.")
 
 
 class ReturnGoods(BaseModel, extra="forbid"):

@@ -23,7 +23,7 @@ City = Annotated[Text, Field(examples=["Berlin"])]
 Postcode = Annotated[
     str,
     StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 -]{1,9}$"),
-    Field(examples=["10115"]),
+    Field(description="The postal code, as the country writes it.", examples=["10115"]),
 ]
 Country = Annotated[
     str, StringConstraints(pattern="^[A-Z]{2}$"), Field(description="An ISO 3166-1 alpha-2 code.", examples=["DE"])
@@ -192,7 +192,7 @@ class ResetPassword(BaseModel, extra="forbid"):
 class ResetSecretView(BaseModel):
     """The secret of a password reset. It belongs into the mail and nowhere else."""
 
-    secret: str = Field(examples=["AZPd9dGvc5qA"])
+    secret: str = Field(description="The end of the link in the mail.", examples=["AZPd9dGvc5qA"])
 
 
 class EraseAccount(BaseModel, extra="forbid"):
@@ -204,7 +204,7 @@ class EraseAccount(BaseModel, extra="forbid"):
 class ErasureReportView(BaseModel):
     """What one service removed."""
 
-    service: str = Field(examples=["order"])
+    service: str = Field(description="The name of the service.", examples=["order"])
     rows: int = Field(description="The number of rows that were removed or anonymised.", examples=[2])
     at: datetime = Field(description="When the service reported.")
 
@@ -215,5 +215,5 @@ class ErasureView(BaseModel):
     id: UUID = Field(description="The only way to this report: the account no longer exists.")
     requested_at: datetime
     completed_at: datetime | None = Field(description="When the last service reported; null until then.")
-    reports: list[ErasureReportView]
+    reports: list[ErasureReportView] = Field(description="One from each service that is done.")
     waiting_for: list[str] = Field(description="The services that have not reported yet.", examples=[["order"]])

@@ -1,4 +1,4 @@
-"""HTTP in: accounts, their addresses, passwords and erasure, done by the user service in the caller's name."""
+"""HTTP in: accounts, their addresses, passwords and erasure. The user service does it in the caller's name."""
 
 from uuid import UUID
 
@@ -28,13 +28,19 @@ async def register_account(body: user.RegisterAccount, runtime: Runtime, respons
 
 @router.get("/me", responses=raises(*user_api.get_own_account.problems))
 async def get_account(runtime: Runtime, _: Caller) -> user.AccountView:
-    """Get the caller's account"""
+    """Get the caller's account
+
+    With its roles, as the next access token will carry them.
+    """
     return await runtime.call(user_api.get_own_account)
 
 
 @router.get("/me/addresses")
 async def list_addresses(runtime: Runtime, _: Caller) -> list[user.AddressView]:
-    """List the caller's addresses"""
+    """List the caller's addresses
+
+    The oldest first.
+    """
     return await runtime.call(user_api.list_own_addresses)
 
 

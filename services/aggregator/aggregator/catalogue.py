@@ -1,4 +1,4 @@
-"""HTTP in: the catalogue from the read models and the cache, with the stock from the product service."""
+"""HTTP in: the catalogue. It comes from the read models and the cache, the stock from the product service."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""HTTP in: the cart, quotes and checkouts, done by the order service in the caller's name.
+"""HTTP in: the cart, quotes and checkouts. The order service does it in the caller's name.
 
 These routes have no transaction of their own. An Idempotency-Key is passed on to the service whose effect it guards.
 """

@@ -1,4 +1,7 @@
-"""HTTP in: orders from the read models, and from the order service while its newest event has not arrived here."""
+"""HTTP in: the orders of customers.
+
+They come from the read models, and from the order service while its newest event has not arrived here.
+"""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""HTTP in: which mails users want, stored by the notification service."""
+"""HTTP in: which mails users want. The notification service stores it."""
 
 from fastapi import APIRouter
 
@@ -11,7 +11,10 @@ REFUSED = raises(*notification_api.unsubscribe_by_token.problems)
 
 @router.get("/me/preferences")
 async def get_preferences(runtime: Runtime, _: Caller) -> notification.PreferencesView:
-    """Get the caller's mail preferences"""
+    """Get the caller's mail preferences
+
+    An account that never set them gets no advertising.
+    """
     return await runtime.call(notification_api.get_preferences)
 
 

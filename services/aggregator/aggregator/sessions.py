@@ -1,4 +1,4 @@
-"""HTTP in: signing in, staying signed in and signing out, done by the user service."""
+"""HTTP in: signing in, staying signed in and signing out. The user service does it."""
 
 from typing import Annotated
 

@@ -24,7 +24,7 @@ class AttemptView(View):
     """A request to the provider."""
 
     id: UUID
-    kind: AttemptKind
+    kind: AttemptKind = Field(description="What was requested of the provider.")
     amount_cents: Cents
     outcome: str | None = Field(description="The provider's answer; null while it is unknown.", examples=["captured"])
     tries: int = Field(description="How often the request was repeated.")
@@ -44,12 +44,12 @@ class PaymentView(View):
 
     order_id: UUID
     amount_cents: Cents
-    currency: str
+    currency: str = Field(description="An ISO 4217 currency code.", examples=["EUR"])
     state: PaymentState
     reason: str | None = Field(description="Why it was declined or not captured.", examples=["insufficient_funds"])
     provider_id: str | None = Field(description="The payment's id at the provider.", examples=["pay_1"])
-    attempts: list[AttemptView]
-    refunds: list[PaymentRefundView]
+    attempts: list[AttemptView] = Field(description="Requests to the provider, the oldest first.")
+    refunds: list[PaymentRefundView] = Field(description="Refunds that order has requested.")
 
 
 class LedgerTotals(BaseModel):
@@ -66,8 +66,8 @@ class DiscrepancyView(View):
 
     provider_id: str = Field(description="The payment's id at the provider.", examples=["pay_1"])
     reference: str = Field(description="What the provider has as its reference: the order's id, if it is ours.")
-    kind: DiscrepancyKind
-    found_at: datetime
+    kind: DiscrepancyKind = Field(description="What differs.")
+    found_at: datetime = Field(description="When the reconciliation found it.")
     our_held_cents: Cents
     our_captured_cents: Cents
     their_held_cents: Cents

@@ -36,7 +36,7 @@ class ShipmentView(BaseModel):
     carrier_id: str | None = Field(description="The parcel's id at the carrier.", examples=["shp_1"])
     tracking_code: TrackingCode | None
     lines: list[Line]
-    updates: list[UpdateView]
+    updates: list[UpdateView] = Field(description="What the carrier reported, the oldest first.")
 
 
 @router.get("/rates", responses={200: {"headers": _CACHE_CONTROL}})

@@ -51,7 +51,7 @@ def add_docs(app: FastAPI, service: Service) -> None:
 
     @router.get("/{audience}")
     async def show_document(audience: Audience) -> HTMLResponse:
-        return _page(service, _known(audience))
+        return _render(_known(audience), service)
 
     if service.public:
 
@@ -63,7 +63,7 @@ def add_docs(app: FastAPI, service: Service) -> None:
     app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
 
-def _page(service: Service, audience: Audience) -> HTMLResponse:
+def _render(audience: Audience, service: Service) -> HTMLResponse:
     return get_swagger_ui_html(
         openapi_url=f"{audience}.json",
         title=f"{service.name.capitalize()} API ({audience})",

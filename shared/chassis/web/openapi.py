@@ -4,6 +4,7 @@ A route's docstring is its documentation: the first line is the summary, the res
 who may call it and what any route of that kind may answer; `responses=raises(…)` adds its own problems.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -99,17 +100,49 @@ def document(service: Service, audience: Audience) -> dict[str, Any]:
         for method in (route.methods or ()) if route.include_in_schema else ():
             _complete(found["paths"][route.path_format][method.lower()], route, shared)
     components["responses"] = dict(sorted(shared.items()))
-    found["tags"] = [{"name": tag} for tag in _tags(found["paths"])]
+    found["tags"] = _tags(routes)
     schemas = components.setdefault("schemas", {})
+    for operation in (it for operations in found["paths"].values() for it in operations.values()):
+        _describe_success(operation, schemas)
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nothing answers here
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
+    for field in (it for schema in schemas.values() for it in schema.get("properties", {}).values()):
+        _describe_nullable(field)
     return cast(dict[str, Any], json.loads(_GENERIC_NAME.sub(r"\1Of\2", json.dumps(found))))
 
 
-def _tags(paths: dict[str, Any]) -> list[str]:
-    tags = (tag for operations in paths.values() for it in operations.values() for tag in it.get("tags", ()))
-    return list(dict.fromkeys(tags))
+def _tags(routes: list[RouteContext]) -> list[dict[str, str]]:
+    """Each tag with its description: the first sentence of the first module whose routes have the tag."""
+    described: dict[str, str] = {}
+    for route in routes:
+        lines = (inspect.getdoc(inspect.getmodule(route.endpoint)) or "").splitlines()
+        sentence = lines[0].removeprefix("HTTP in: ").partition(". ")[0].removesuffix(".") + "."
+        for tag in route.tags if route.include_in_schema else ():
+            described.setdefault(str(tag), sentence[0].upper() + sentence[1:])
+    return [{"name": tag, "description": text} for tag, text in described.items()]
+
+
+def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """What a response contains, where FastAPI only says that it is successful: the first line about its schema."""
+    for status, response in operation["responses"].items():
+        if response.get("description") != "Successful Response":
+            continue
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        of = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+        empty = f"{'Accepted' if status == '202' else 'Done'}. The response has no body."
+        otherwise = f"{operation['summary']}." if schema else empty
+        text = schemas.get(of, {}).get("description", otherwise).partition("\n")[0]
+        response["description"] = f"A list. Each item: {text[0].lower()}{text[1:]}" if "items" in schema else text
+
+
+def _describe_nullable(field: dict[str, Any]) -> None:
+    """A field that may be null has its description beside `anyOf`, where readers and generators look for it."""
+    kinds = field.get("anyOf", [])
+    if len(kinds) == 2 and kinds[1] == {"type": "null"}:
+        for name in ("description", "examples"):
+            if name in kinds[0]:
+                field.setdefault(name, kinds[0].pop(name))
 
 
 def _complete(operation: dict[str, Any], route: RouteContext, shared: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.errors import Problem
 
@@ -25,9 +25,10 @@ class InvalidCursor(Problem):
 
 
 class Page(BaseModel, Generic[T]):
-    """Some items of a list."""
+    """Some items of a list, in its order."""
 
-    items: list[T]
+    model_config = ConfigDict(json_schema_extra={"description": "Some items of a list, in its order."})
+    items: list[T] = Field(description="At most `limit` items; fewer, or none, on the last page.")
     next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
     @classmethod

@@ -86,14 +86,20 @@ async def get_contact(account_id: UUID, work: Work, _: ServiceCaller) -> Contact
 
 @router.get("/me", responses=raises(AccountNotFound))
 async def get_own_account(work: Work, caller: Caller) -> AccountView:
-    """The caller's account"""
+    """The caller's account
+
+    With its roles, as the next access token will carry them.
+    """
     account = await queries.account_by_id(work, caller.id)
     return AccountView.model_validate(account, from_attributes=True)
 
 
 @router.get("/me/addresses")
 async def list_own_addresses(work: Work, caller: Caller) -> list[AddressView]:
-    """The caller's addresses, the oldest first"""
+    """The caller's addresses
+
+    The oldest first.
+    """
     addresses = await queries.addresses_of_account(work, caller.id)
     return [AddressView.model_validate(address, from_attributes=True) for address in addresses]
 
