@@ -87,8 +87,9 @@ class WatchedOrders:
             found = {name: row[name] for name in expected}
             if found == expected:
                 return None
+            different = f"{found}, payment {row['payment']}, shipment {row['shipment']}"
             await asyncio.sleep(0.2)
-        return f"{found}, payment {row['payment']}, shipment {row['shipment']}"
+        return different
 
 
 async def _live(shop: Shop, orders: WatchedOrders, case: Case, product_id: str) -> tuple[UUID, str | None]:

@@ -10,6 +10,18 @@ from http import HTTPStatus
 from typing import Any
 
 from chassis.calls.auth import SERVICE_ISSUER
+from chassis.errors import (
+    TYPES,
+    BodyTooLarge,
+    NotFound,
+    Problem,
+    RateLimited,
+    RefusedByGateway,
+    RequestTimedOut,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+)
 from gateway.exposed import ExposedOperation
 
 Json = dict[str, Any]
@@ -20,16 +32,8 @@ CALLER = "x-caller-id"  # subject of the verified token, for rate limits and the
 MAX_BODY_BYTES = 1024 * 1024
 JWKS_CACHE_SECONDS = 300
 
-# The gateway's own answers: status, code, detail.
-REPLIES = [
-    (401, "unauthenticated", "A valid access token is needed."),
-    (404, "not_found", "No resource has this address."),
-    (408, "timed_out", "The request did not arrive in time."),
-    (413, "body_too_large", "The request body is too large."),
-    (429, "rate_limited", "Too many requests. Try again in a moment."),
-    (503, "unavailable", "A service that this request needs is not available. Try again."),
-    (504, "timed_out", "The service did not answer in time."),
-]
+# The gateway's own answers. Every other status is `RefusedByGateway`.
+REPLIES = [Unauthenticated, NotFound, RequestTimedOut, BodyTooLarge, RateLimited, Unavailable, TimedOut]
 # The user service has not answered yet, so the gateway has no keys to verify the token with; the token may be valid.
 NO_KEYS = "response.code_details.contains('Jwks_remote_fetch_is_failed')"
 
@@ -137,25 +141,21 @@ def compressors() -> list[Json]:
 
 def local_reply() -> Json:
     """Problem details (RFC 9457) for every answer that the gateway gives itself."""
-    mappers = [reply(cel(NO_KEYS), *REPLIES[-2])]
-    for status, code, detail in REPLIES:
-        comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply.{status}"}}
-        mappers.append(reply({"status_code_filter": {"comparison": comparison}}, status, code, detail))
-    return {
-        "mappers": mappers,
-        "body_format": problem("%RESPONSE_CODE%", "refused", "The gateway refused the request."),
-    }
+    mappers = [reply(cel(NO_KEYS), Unavailable)]
+    for kind in REPLIES:
+        comparison = {"op": "EQ", "value": {"default_value": kind.status, "runtime_key": f"reply.{kind.status}"}}
+        mappers.append(reply({"status_code_filter": {"comparison": comparison}}, kind))
+    return {"mappers": mappers, "body_format": body(RefusedByGateway, "%RESPONSE_CODE%", "Refused")}
 
 
-def reply(when: Json, status: int, code: str, detail: str) -> Json:
-    again = [{"header": {"key": "retry-after", "value": "1"}}] if status in (429, 503) else []
-    format = problem(status, code, detail)
-    return {"filter": when, "status_code": status, "headers_to_add": again, "body_format_override": format}
+def reply(when: Json, kind: type[Problem]) -> Json:
+    again = [{"header": {"key": "retry-after", "value": "1"}}] if kind.status in (429, 503) else []
+    format = body(kind, kind.status, HTTPStatus(kind.status).phrase)
+    return {"filter": when, "status_code": kind.status, "headers_to_add": again, "body_format_override": format}
 
 
-def problem(status: int | str, code: str, detail: str) -> Json:
-    title = HTTPStatus(status).phrase if isinstance(status, int) else "Refused"
-    fields = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+def body(kind: type[Problem], status: int | str, title: str) -> Json:
+    fields = {"type": TYPES + kind.code, "title": title, "status": status, "code": kind.code, "detail": kind.detail}
     return {"content_type": "application/problem+json", "json_format": fields}
 
 

@@ -94,6 +94,24 @@ class Unavailable(Problem):
     status, code, detail = 503, "unavailable", "A service that this needs is away; try again."
 
 
+class RateLimited(Problem):
+    """The caller sent more requests than the gateway passes on. Send the request again after `Retry-After`."""
+
+    status, code, detail = 429, "rate_limited", "Too many requests. Try again in a moment."
+
+
+class RequestTimedOut(Problem):
+    """The gateway waited too long for the rest of the request. Send the request again, whole."""
+
+    status, code, detail = 408, "request_timed_out", "The request did not arrive in time."
+
+
+class RefusedByGateway(Problem):
+    """The gateway cannot pass the request on, with a status that says why: 431 means too large headers. Correct it."""
+
+    status, code, detail = 400, "refused_by_gateway", "The gateway refused the request."
+
+
 class TimedOut(Problem):
     """The operation took longer than the client would wait. It may have happened: repeat it with the same key."""
 

@@ -8,9 +8,17 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 MAX_MESSAGE_BYTES = 256 * 1024
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# After a strict integer of an input, as JSON Schema has it: 2 and 2.0 are one number, and neither true nor "2" is one.
+WHOLE_FLOATS = BeforeValidator(_whole)
 
 
 class MessageTooLarge(Exception):

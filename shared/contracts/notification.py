@@ -14,12 +14,22 @@ api = Api("notification", Layer.SYSTEM)
 Advertising = Annotated[
     bool,
     Field(
+        strict=True,
         description="Whether the user wants advertising, such as requests for a review. Mails about the account and its"
         " orders are sent in any case.",
         examples=[False],
     ),
 ]
 
+UnsubscribeToken = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="The token at the end of the unsubscribe link in a mail.",
+        examples=["eyJhbGciOiJIUzI1NiJ9"],
+    ),
+]
 CauseId = Annotated[
     UUID,
     Field(description="What caused the mail. A repeated command with this id, user and template sends no second mail."),
@@ -89,6 +99,4 @@ class SetPreferences(BaseModel, extra="forbid"):
 class Unsubscribe(BaseModel, extra="forbid"):
     """Opt out of advertising, without signing in."""
 
-    token: str = Field(
-        max_length=500, description="The token at the end of the unsubscribe link in a mail.", examples=["eyJhbGciOi…"]
-    )
+    token: UnsubscribeToken

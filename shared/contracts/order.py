@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from chassis.calls import Api, Layer
-from chassis.message import Event
+from chassis.message import WHOLE_FLOATS, Event
 from contracts.payment import Cents, PaymentToken
 from contracts.product import Currency, Line, Quantity
 
@@ -23,7 +23,9 @@ OrderReason = Annotated[
     str, Field(description="Why the order was stopped or not delivered, as a code.", examples=["payment_declined"])
 ]
 ShippingCents = Annotated[int, Field(description="The price of shipping, in minor units.", examples=[490])]
-TotalCents = Annotated[int, Field(description="All lines and shipping, in minor units.", examples=[2489])]
+TotalCents = Annotated[
+    int, Field(strict=True, description="All lines and shipping, in minor units.", examples=[2489]), WHOLE_FLOATS
+]
 
 
 class OrderStatus(StrEnum):
@@ -242,4 +244,4 @@ class StuckOrderView(BaseModel):
 class ResumeOrder(BaseModel, extra="forbid"):
     """Repeat the commands that were refused or not answered."""
 
-    write_off: bool = Field(default=False, description="Write off the money that cannot be captured.")
+    write_off: bool = Field(default=False, strict=True, description="Write off the money that cannot be captured.")

@@ -1,7 +1,7 @@
 """What the order service serves over HTTP: its problems, and the operations that other services call."""
 
 from chassis.errors import Problem
-from chassis.web import Page
+from chassis.web import InvalidCursor, Page
 from contracts.order import (
     CartView,
     ExportedOrder,
@@ -24,10 +24,10 @@ class OrderNotFound(Problem):
     status, code, detail = 404, "order_not_found", "There is no order with this id."
 
 
-class AddressNotFound(Problem):
+class UnknownAddress(Problem):
     """The body names an address that is not in the caller's account. Choose one that is."""
 
-    status, code, detail = 422, "address_not_found", "There is no address with this id in your account."
+    status, code, detail = 422, "unknown_address", "There is no address with this id in your account."
 
 
 class CartEmpty(Problem):
@@ -105,12 +105,12 @@ class NothingToWriteOff(Problem):
 get_cart = api.get("/cart", CartView)
 put_cart_line = api.put("/cart/lines/{product_id}", CartView, body=PutCartLine, raises=(ProductNotFound, CartFull))
 delete_cart_line = api.delete("/cart/lines/{product_id}", CartView)
-request_quote = api.post("/quotes", QuoteView, body=RequestQuote, raises=(CartEmpty, ProductNotFound, AddressNotFound))
+request_quote = api.post("/quotes", QuoteView, body=RequestQuote, raises=(CartEmpty, ProductNotFound, UnknownAddress))
 check_out_cart = api.post(
     "/checkouts",
     OrderView,
     body=PlaceOrder,
-    raises=(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, AddressNotFound),
+    raises=(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, UnknownAddress),
 )
 get_order = api.get("/orders/{order_id}", OrderView, raises=(OrderNotFound,))
 get_order_history = api.get("/orders/{order_id}/history", list[StepView], raises=(OrderNotFound,))
@@ -122,4 +122,4 @@ return_goods = api.post(
     body=ReturnGoods,
     raises=(OrderNotFound, OrderNotDelivered, ReturnTooLate, ReturnExceedsOrder),
 )
-export_orders = api.get("/exports/orders", Page[ExportedOrder], query=("cursor", "limit"))
+export_orders = api.get("/exports/orders", Page[ExportedOrder], query=("cursor", "limit"), raises=(InvalidCursor,))

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from chassis.calls import Api, Layer
-from chassis.message import Command, Event
+from chassis.message import WHOLE_FLOATS, Command, Event
 
 api = Api("product", Layer.SYSTEM)
 
@@ -16,7 +16,9 @@ ProductId = Annotated[UUID, Field(description="The id of the product.")]
 Version = Annotated[int, Field(description="Grows by one with every change of the product.", examples=[3])]
 Cents = Annotated[int, Field(description="An amount in the minor unit of the currency.", examples=[1999])]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="An ISO 4217 currency code.", examples=["EUR"])]
-Quantity = Annotated[int, Field(ge=1, le=1_000, description="The number of pieces.", examples=[2])]
+Quantity = Annotated[
+    int, Field(strict=True, ge=1, le=1_000, description="The number of pieces.", examples=[2]), WHOLE_FLOATS
+]
 OnHand = Annotated[int, Field(description="Pieces in the warehouse, the reserved ones included.", examples=[40])]
 Reserved = Annotated[int, Field(description="Pieces on hand that are reserved for orders.", examples=[3])]
 WeightGrams = Annotated[int, Field(description="The weight of one piece in grams.", examples=[500])]
@@ -32,9 +34,9 @@ Description = Annotated[
     StringConstraints(strip_whitespace=True, max_length=5_000, pattern=r"^[^\x00]*$"),
     Field(description="What the product is; searched together with its name.", examples=["Brushed steel, 40 cm"]),
 ]
-PriceCents = Annotated[Cents, Field(ge=1, le=100_000_000)]
-Grams = Annotated[WeightGrams, Field(ge=1, le=1_000_000)]
-Pieces = Annotated[OnHand, Field(ge=0, le=1_000_000_000)]
+PriceCents = Annotated[Cents, Field(strict=True, ge=1, le=100_000_000), WHOLE_FLOATS]
+Grams = Annotated[WeightGrams, Field(strict=True, ge=1, le=1_000_000), WHOLE_FLOATS]
+Pieces = Annotated[OnHand, Field(strict=True, ge=0, le=1_000_000_000), WHOLE_FLOATS]
 
 
 class Line(BaseModel, frozen=True):

@@ -97,8 +97,8 @@ async def erase_account(body: user.EraseAccount, runtime: Runtime, _: Caller, re
     """Erase the caller's account
 
     Every service deletes the personal data that it holds. This cannot be undone, and needs the password once more.
-    Keep the `id` of the response: it is the only way to follow the progress, since nobody can sign in to the account
-    any more. Accounts with another role than customer are refused (409 `has_other_roles`).
+    Keep the `id` of the response: it is the only way to follow the progress, since the account
+    no longer exists. Accounts with another role than customer are refused (409 `has_other_roles`).
     """
     erasure = await runtime.call(user_api.erase_account, body=body)
     response.headers["location"] = f"/api/v1/erasures/{erasure.id}"

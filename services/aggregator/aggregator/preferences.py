@@ -1,15 +1,12 @@
 """HTTP in: which mails users want, stored by the notification service."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from chassis.web import Caller, Runtime, raises
 from contracts import notification, notification_api
 
 router = APIRouter(prefix="/api/v1", tags=["Preferences"])
 REFUSED = raises(*notification_api.unsubscribe_by_token.problems)
-UnsubscribeToken = Annotated[str, Path(max_length=1000, description="The token of the mail's List-Unsubscribe header.")]
 
 
 @router.get("/me/preferences")
@@ -40,7 +37,7 @@ async def unsubscribe_by_token(body: notification.Unsubscribe, runtime: Runtime)
 
 
 @router.post("/unsubscriptions/{token}", status_code=204, responses=REFUSED)
-async def unsubscribe_one_click(token: UnsubscribeToken, runtime: Runtime) -> None:
+async def unsubscribe_one_click(token: notification.UnsubscribeToken, runtime: Runtime) -> None:
     """Opt out of advertising with one click in a mail program
 
     For mail programs, which post a form to the address in the mail's List-Unsubscribe header (RFC 8058). The form is

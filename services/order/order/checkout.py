@@ -9,12 +9,12 @@ from chassis.database import new_id
 from chassis.web import Caller, IdempotencyKey, Router, Runtime, Work, raises
 from contracts.order import CURRENCY, CartView, OrderLine, OrderView, PlaceOrder, PutCartLine, QuoteView, RequestQuote
 from contracts.order_api import (
-    AddressNotFound,
     CartEmpty,
     CartFull,
     PriceChanged,
     QuoteDoesNotFit,
     QuoteExpired,
+    UnknownAddress,
 )
 from contracts.product_api import ProductNotFound
 from order import queries, saga
@@ -64,7 +64,7 @@ async def delete_cart_line(product_id: UUID, work: Work[OrderSettings], caller: 
     return _save_cart(cart, [it for it in cart.lines if it["product_id"] != str(product_id)], work)
 
 
-@router.post("/quotes", status_code=201, responses=raises(CartEmpty, ProductNotFound, AddressNotFound))
+@router.post("/quotes", status_code=201, responses=raises(CartEmpty, ProductNotFound, UnknownAddress))
 async def request_quote(body: RequestQuote, work: Work[OrderSettings], caller: Caller, runtime: Runtime) -> QuoteView:
     """Request a quote for the cart
 
@@ -90,7 +90,7 @@ async def request_quote(body: RequestQuote, work: Work[OrderSettings], caller: C
 @router.post(
     "/checkouts",
     status_code=202,
-    responses=raises(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, AddressNotFound),
+    responses=raises(CartEmpty, PriceChanged, QuoteExpired, QuoteDoesNotFit, ProductNotFound, UnknownAddress),
 )
 async def check_out_cart(
     body: PlaceOrder, work: Work[OrderSettings], caller: Caller, runtime: Runtime, _: IdempotencyKey

@@ -10,7 +10,7 @@ from chassis.errors import Problem
 from chassis.service import Runtime
 from contracts import product, product_api, shipping, shipping_api, user, user_api
 from contracts.order import OrderLine
-from contracts.order_api import AddressNotFound
+from contracts.order_api import UnknownAddress
 from contracts.product_api import ProductNotFound
 from order.config import OrderSettings
 
@@ -52,7 +52,7 @@ class ShippingRateCache:
 async def make_offer(lines: list[OrderLine], address_id: UUID, caller: Token, runtime: Runtime) -> Offer:
     """Price these lines at today's prices, sent to this address of the caller.
 
-    Raises ProductNotFound and AddressNotFound.
+    Raises ProductNotFound and UnknownAddress.
     """
     sold, address, rates = await asyncio.gather(
         _sold_products(lines, runtime),
@@ -79,7 +79,7 @@ async def _address_of_caller(id: UUID, caller: Token, runtime: Runtime) -> user.
         query = {"customer_id": str(caller.id)}
         return await runtime.call(user_api.get_address, as_service=True, address_id=id, query=query)
     except user_api.AddressNotFound:
-        raise AddressNotFound(field="address_id") from None
+        raise UnknownAddress(field="address_id") from None
 
 
 async def priced_line(product_id: UUID, quantity: int, runtime: Runtime) -> OrderLine:

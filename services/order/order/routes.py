@@ -7,6 +7,7 @@ from chassis.web import (
     Caller,
     Cursor,
     IdempotencyKey,
+    InvalidCursor,
     Limit,
     Page,
     Router,
@@ -44,7 +45,7 @@ from order.transitions import order_state
 router = Router(tags=["Orders"])
 
 
-@router.get("/orders")
+@router.get("/orders", responses=raises(InvalidCursor))
 async def list_orders(
     work: Work[OrderSettings], caller: Caller, cursor: Cursor = None, limit: Limit = 20
 ) -> Page[OrderView]:
@@ -126,7 +127,7 @@ async def receive_goods(order_id: UUID, refund_id: UUID, work: Work[OrderSetting
     return refunds.receive_return(await work.lock_one(Order, OrderNotFound, id=order_id), refund_id, work)
 
 
-@router.get("/stuck-orders")
+@router.get("/stuck-orders", responses=raises(InvalidCursor))
 async def list_stuck_orders(
     work: Work[OrderSettings], _: Staff, cursor: Cursor = None, limit: Limit = 20
 ) -> Page[StuckOrderView]:
@@ -155,7 +156,7 @@ async def resume_order(order_id: UUID, body: ResumeOrder, work: Work[OrderSettin
     return _order_view(found)
 
 
-@router.get("/exports/orders")
+@router.get("/exports/orders", responses=raises(InvalidCursor))
 async def export_orders(
     work: Work[OrderSettings], _: ServiceCaller, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[ExportedOrder]:

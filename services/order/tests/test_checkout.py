@@ -142,7 +142,7 @@ async def test_unknown_things_are_refused_and_change_nothing(buyer: Buyer) -> No
     assert status_and_code(await buyer.put_line(1, str(new_id()))) == (404, "product_not_found")
     assert status_and_code(await buyer.check_out()) == (409, "cart_empty")
     await buyer.put_line()
-    assert status_and_code(await buyer.check_out(address_id=str(new_id()))) == (422, "address_not_found")
+    assert status_and_code(await buyer.check_out(address_id=str(new_id()))) == (422, "unknown_address")
     assert status_and_code(await buyer.check_out(unknown="field")) == (422, "invalid_input")
     assert status_and_code(await buyer.http.post("/checkouts", json={})) == (
         422,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chassis.web import Cursor, Limit, Page, Router, Staff, Work, decode_cursor, page, raises
+from chassis.web import Cursor, InvalidCursor, Limit, Page, Router, Staff, Work, decode_cursor, page, raises
 from contracts.payment import Cents
 from contracts.payment_api import PaymentNotFound
 from payment.models import AttemptKind, DiscrepancyKind, LedgerAccount, PaymentRefundState, PaymentState
@@ -103,7 +103,7 @@ async def get_totals(work: Work, _: Staff) -> LedgerTotals:
     )
 
 
-@router.get("/discrepancies")
+@router.get("/discrepancies", responses=raises(InvalidCursor))
 async def list_discrepancies(work: Work, _: Staff, limit: Limit = 50, cursor: Cursor = None) -> Page[DiscrepancyView]:
     """List discrepancies
 

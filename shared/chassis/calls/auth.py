@@ -98,7 +98,9 @@ class TokenVerifier:
             claims = jwt.decode(raw, self._service_key, algorithms=["HS256"]).claims
             expected = SERVICE_ISSUER
         else:
-            keys = await self._keys_with(str(header.get("kid")))
+            if header.get("alg") != "EdDSA" or not isinstance(header.get("kid"), str):
+                raise ValueError("not a token of the issuer")  # also while the issuer is away
+            keys = await self._keys_with(header["kid"])
             claims = jwt.decode(raw, keys, algorithms=["EdDSA"]).claims
             expected = self._issuer
         if claims.get("iss") != expected:

@@ -28,7 +28,7 @@ def index_concurrently(name: str, on: str, *, unique: bool = False) -> None:
     `index_concurrently("carts_expires_at", "carts (expires_at)")`.
     """
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # it waits for others, and nobody for it
+        op.execute("SET lock_timeout = 0")  # it may wait: it blocks no other transaction
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {on}")
         op.execute(LOCK_TIMEOUT)

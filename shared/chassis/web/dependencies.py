@@ -5,6 +5,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
 
+from chassis.calls import client
 from chassis.calls.auth import Token
 from chassis.database.unit_of_work import S, UnitOfWork
 from chassis.errors import Unauthenticated
@@ -33,7 +34,9 @@ async def get_caller(request: Request, _: Annotated[Any, Depends(BEARER)] = None
     scheme, _, raw = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not raw:
         raise Unauthenticated()
-    return await runtime_of(request).token_verifier.verify(raw)
+    token = await runtime_of(request).token_verifier.verify(raw)
+    client.authorization.set(f"Bearer {raw}")  # calls are made in the caller's name, once it is known who that is
+    return token
 
 
 Caller = Annotated[Token, Depends(get_caller)]
@@ -60,6 +63,7 @@ IdempotencyKey = Annotated[
         alias=IDEMPOTENCY_KEY,
         min_length=1,
         max_length=200,
+        pattern="^[ -~]+$",  # printable ASCII, as the draft wants it; calls pass it on as a header
         description="A value that the client makes up for this request, such as a UUID. A request repeated with the "
         "same key and the same body gets the first answer, for 24 hours, and nothing is done twice.",
         examples=["7b0f6a52-9a0c-4c5e-8b62-5f1f8f4d3a11"],

@@ -51,13 +51,7 @@ def add_docs(app: FastAPI, service: Service) -> None:
 
     @router.get("/{audience}")
     async def show_document(audience: Audience) -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url=f"{audience}.json",
-            title=f"{service.name.capitalize()} API ({_known(audience)})",
-            swagger_js_url="assets/swagger-ui-bundle.js",
-            swagger_css_url="assets/swagger-ui.css",
-            swagger_favicon_url="assets/favicon.png",
-        )
+        return _page(service, _known(audience))
 
     if service.public:
 
@@ -67,6 +61,16 @@ def add_docs(app: FastAPI, service: Service) -> None:
 
     app.include_router(router)
     app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+
+
+def _page(service: Service, audience: Audience) -> HTMLResponse:
+    return get_swagger_ui_html(
+        openapi_url=f"{audience}.json",
+        title=f"{service.name.capitalize()} API ({audience})",
+        swagger_js_url="assets/swagger-ui-bundle.js",
+        swagger_css_url="assets/swagger-ui.css",
+        swagger_favicon_url="assets/favicon.png",
+    )
 
 
 def problems() -> list[type[Problem]]:

@@ -27,8 +27,7 @@ class RequestMiddleware:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         started, status = time.monotonic(), 0
         logs.service_name.set(service)
-        client.authorization.set(headers.get("authorization"))
-        client.request_id.set(headers.get("x-request-id"))
+        client.request_id.set(_request_id(headers.get("x-request-id", "")))
         seconds = min(_deadline_seconds(headers.get(client.DEADLINE_HEADER)), settings.request_timeout_seconds)
         client.deadline.set(started + seconds)
 
@@ -60,7 +59,7 @@ class LimitedBody:
 
     def __init__(self, receive: Receive, limit: int, announced: str) -> None:
         self._receive, self._limit = receive, limit
-        self._announced = int(announced) if announced.isdigit() else 0
+        self._announced = _as_number(announced) or 0
         self._received = 0
 
     async def receive(self) -> Message:
@@ -75,4 +74,15 @@ class LimitedBody:
 
 def _deadline_seconds(milliseconds: str | None) -> float:
     """How long the caller will wait, by its header; without the header there is no limit."""
-    return int(milliseconds) / 1000 if milliseconds and milliseconds.isdigit() else float("inf")
+    number = _as_number(milliseconds or "")
+    return float("inf") if number is None else number / 1000
+
+
+def _as_number(text: str) -> int | None:
+    """The number in a header, which anyone may have written: `²` is a digit, and Python reads up to 4300 of them."""
+    return int(text) if text.isdecimal() and len(text) <= 15 else None
+
+
+def _request_id(text: str) -> str | None:
+    """The id, if it can be passed on as a header."""
+    return text if text.isascii() and text.isprintable() and 0 < len(text) <= 200 else None

@@ -120,8 +120,11 @@ def _complete(operation: dict[str, Any], route: RouteContext, shared: dict[str, 
     summary, _, description = (operation.pop("description", None) or "").partition("\n\n")
     operation["summary"] = " ".join(summary.split()).removesuffix(".") or operation["summary"]
     operation["description"] = description.strip() or operation["summary"] + "."
-    operation["security"] = operation.get("security", [])
+    roles = sorted({it.call.role for it in _dependencies(route.dependant) if isinstance(it.call, RequiredRole)})
+    operation["security"] = [dict.fromkeys(it, roles) for it in operation.get("security", [])]
     responses = operation["responses"]
+    for response in responses.values():  # FastAPI calls a stream of events a text
+        response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     common = sorted(_common_problems(route), key=lambda problem: (problem.status, problem.code))

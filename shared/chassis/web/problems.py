@@ -8,7 +8,9 @@ import asyncpg
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from chassis import errors
 from chassis.database.errors import RETRYABLE, is_transient
@@ -82,7 +84,16 @@ def response_to(problem: Problem) -> JSONResponse:
 
 async def render_problem(request: Request, error: Exception) -> JSONResponse:
     """An exception handler for FastAPI."""
-    return response_to(as_problem(error))
+    problem = as_problem(error)
+    if isinstance(problem, errors.MethodNotAllowed):
+        problem.headers["allow"] = ", ".join(sorted(_methods_of(request)))
+    return response_to(problem)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """The methods of all routes of the path. FastAPI itself names those of the first route only."""
+    routes = (it for it in iter_route_contexts(request.app.routes) if isinstance(it.original_route, Route | APIRoute))
+    return {method for it in routes if it.path_regex.match(request.url.path) for method in it.methods or ()}
 
 
 def raises(*problems: type[Problem]) -> dict[int | str, Any]:
