@@ -85,7 +85,7 @@ async def _finished(http: httpx.AsyncClient, erasure_id: str) -> Any:
     for _ in range(300):
         answer = await http.get(f"/erasures/{erasure_id}", headers={"authorization": ""})
         report = answer.raise_for_status().json()
-        if report["done_at"] is not None:
+        if report["completed_at"] is not None:
             return report
         await asyncio.sleep(0.1)
     raise AssertionError(f"the erasure waits for {report['waiting_for']}")

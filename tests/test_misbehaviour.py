@@ -83,8 +83,7 @@ class WatchedOrders:
         """Wait until an order is as expected: None. What it is instead, when time is up."""
         for _ in range(300):
             async with self._turn:
-                row = await self._connection.fetchrow("SELECT * FROM orders WHERE id = $1", order_id)
-            assert row is not None
+                (row,) = await self._connection.fetch("SELECT * FROM orders WHERE id = $1", order_id)
             found = {name: row[name] for name in expected}
             if found == expected:
                 return None
