@@ -13,7 +13,7 @@ REFUSED = raises(*notification_api.unsubscribe_by_token.problems)
 async def get_preferences(runtime: Runtime, _: Caller) -> notification.PreferencesView:
     """Get the caller's mail preferences
 
-    An account that never set them gets no advertising.
+    An account that has never set them accepts advertising.
     """
     return await runtime.call(notification_api.get_preferences)
 

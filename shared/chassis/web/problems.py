@@ -86,7 +86,7 @@ async def render_problem(request: Request, error: Exception) -> JSONResponse:
     """An exception handler for FastAPI."""
     problem = as_problem(error)
     if isinstance(problem, errors.MethodNotAllowed):
-        problem.headers["allow"] = ", ".join(sorted(_methods_of(request)))
+        problem.headers["Allow"] = ", ".join(sorted(_methods_of(request)))
     return response_to(problem)
 
 
