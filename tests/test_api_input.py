@@ -71,7 +71,7 @@ async def test_half_a_character_is_refused_with_the_name_of_its_field(name: str,
     assert wrong == []
 
 
-async def test_a_key_beyond_ascii_is_refused_and_an_unverified_token_is_not_passed_on(
+async def test_a_key_beyond_ascii_is_refused_and_a_token_beyond_it_is_not_passed_on(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched = await launch(installed()["aggregator"])

@@ -24,7 +24,6 @@ Advertising = Annotated[
 UnsubscribeToken = Annotated[
     str,
     Field(
-        min_length=1,
         max_length=500,
         description="The token at the end of the unsubscribe link in a mail.",
         examples=["eyJhbGciOiJIUzI1NiJ9"],

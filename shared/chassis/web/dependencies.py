@@ -5,7 +5,6 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
 
-from chassis.calls import client
 from chassis.calls.auth import Token
 from chassis.database.unit_of_work import S, UnitOfWork
 from chassis.errors import Unauthenticated
@@ -34,9 +33,7 @@ async def get_caller(request: Request, _: Annotated[Any, Depends(BEARER)] = None
     scheme, _, raw = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not raw:
         raise Unauthenticated()
-    token = await runtime_of(request).token_verifier.verify(raw)
-    client.authorization.set(f"Bearer {raw}")  # calls are made in the caller's name, once it is known who that is
-    return token
+    return await runtime_of(request).token_verifier.verify(raw)
 
 
 Caller = Annotated[Token, Depends(get_caller)]

@@ -13,6 +13,8 @@ from chassis.service import Runtime
 from chassis.telemetry import logs, metrics, tracing
 from chassis.web.problems import as_problem, response_to
 
+MAX_REQUEST_ID = 200  # characters; what follows is cut off
+
 
 class RequestMiddleware:
     """Sets what the request brings along for calls and logs, and turns every error into an answer."""
@@ -27,7 +29,8 @@ class RequestMiddleware:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         started, status = time.monotonic(), 0
         logs.service_name.set(service)
-        client.request_id.set(_request_id(headers.get("x-request-id", "")))
+        client.authorization.set(_passable(headers.get("authorization", "")))
+        client.request_id.set(_passable(headers.get("x-request-id", "")[:MAX_REQUEST_ID]))
         seconds = min(_deadline_seconds(headers.get(client.DEADLINE_HEADER)), settings.request_timeout_seconds)
         client.deadline.set(started + seconds)
 
@@ -83,6 +86,6 @@ def _as_number(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) <= 15 else None
 
 
-def _request_id(text: str) -> str | None:
-    """The id, if it can be passed on as a header."""
-    return text if text.isascii() and text.isprintable() and 0 < len(text) <= 200 else None
+def _passable(text: str) -> str | None:
+    """The value of a header, if a call to another service can carry it."""
+    return text if text and text.isascii() and text.isprintable() else None

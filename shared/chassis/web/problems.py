@@ -57,13 +57,19 @@ def _invalid_input(error: RequestValidationError) -> Problem:
         return errors.InvalidJson()
     fields = [
         {
-            "field": ".".join(str(part) for part in it["loc"][1:]) or str(it["loc"][0]),
+            "field": ".".join(_path(it)) or str(it["loc"][0]),
             "code": it["type"],
             "detail": it["msg"],
         }
         for it in found
     ]
     return errors.InvalidInput(errors=fields)
+
+
+def _path(error: dict[str, Any]) -> list[str]:
+    """The path below the body or the like. Where no variant of a union fits, the field that selects one is at fault."""
+    discriminator = error.get("ctx", {}).get("discriminator", "").strip("'")
+    return [*map(str, error["loc"][1:]), *filter(None, [discriminator])]
 
 
 def as_json(problem: Problem | type[Problem]) -> dict[str, Any]:
