@@ -86,7 +86,7 @@ def test_an_audit_that_is_red_ends_the_bench_red(monkeypatch: pytest.MonkeyPatch
         raise AssertionError("a piece is missing")
 
     monkeypatch.setattr(bench, "open_shop", lambda *_: nullcontext())
-    monkeypatch.setattr(bench, "bench", find)
+    monkeypatch.setattr(bench, "run_bench", find)
     ended = CliRunner().invoke(bench.app)
     assert (ended.exit_code, ended.output) == (1, "not in balance: a piece is missing\n")
 
