@@ -1,14 +1,11 @@
 """For all tests: one PostgreSQL, started by whoever started pytest, and the chassis' fixtures."""
 
-import asyncio
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
-import uvloop
 from hypothesis import settings
 
 from brokers.proxy import Proxy
@@ -38,24 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _server is not None:
         _server.stop()
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests run on the event loop that services run on."""
-    return {"uvloop": _new_event_loop}
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    loop = uvloop.new_event_loop()
-    loop.set_exception_handler(_stop_on_timeout)
-    return loop
-
-
-def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """pytest-timeout raises in a signal handler, and uvloop only reports what is raised there: the test would go on."""
-    if isinstance(context.get("exception"), pytest.fail.Exception):
-        loop.stop()
-    loop.default_exception_handler(context)
 
 
 @pytest.hookimpl(trylast=True)

@@ -41,12 +41,12 @@ def test_the_official_schema_does_refuse(system: dict[str, Any], official: Draft
 
 @every_contract
 def test_a_message_names_owner_key_and_consumers(system: dict[str, Any], contract: type[Message]) -> None:
-    said = system["components"]["messages"][contract.wire_type]
+    message = system["components"]["messages"][contract.wire_type]
     listening = [name for name, it in sorted(installed().items()) if contract.wire_type in it.subscriptions.by_type]
-    assert said["x-owner"] == contract.topic.partition(".")[0]
-    assert said["x-key"] in contract.model_fields
-    assert sorted(said["x-consumers"]) == listening
-    assert said["name"] in system["channels"][contract.topic]["messages"]
+    assert message["x-owner"] == contract.topic.partition(".")[0]
+    assert message["x-key"] in contract.model_fields
+    assert sorted(message["x-consumers"]) == listening
+    assert message["name"] in system["channels"][contract.topic]["messages"]
 
 
 @every_contract
@@ -57,7 +57,7 @@ def test_its_example_fits(system: dict[str, Any], contract: type[Message]) -> No
 
 
 def test_senders_and_receivers_of_every_topic_are_operations(system: dict[str, Any]) -> None:
-    told = {
+    described = {
         (operation["x-service"], operation["action"], it["$ref"].rpartition("/")[2])
         for operation in system["operations"].values()
         for it in operation["messages"]
@@ -67,9 +67,9 @@ def test_senders_and_receivers_of_every_topic_are_operations(system: dict[str, A
         ("product", "receive", "product.reserve_stock.v1"),
         ("product", "send", "product.product_changed.v1"),
         ("aggregator", "receive", "product.product_changed.v1"),
-    } <= told
+    } <= described
     received = {(name, type_) for name, it in installed().items() for type_ in it.subscriptions.by_type}
-    assert {(who, what) for who, action, what in told if action == "receive"} == received
+    assert {(who, what) for who, action, what in described if action == "receive"} == received
 
 
 def test_its_headers_are_those_of_an_envelope(system: dict[str, Any]) -> None:

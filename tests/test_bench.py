@@ -64,9 +64,9 @@ def folder() -> Iterator[Path]:
 @in_a_shop_of_its_own
 async def test_orders_on_pulsar_are_in_balance_with_harsh_faults(folder: Path) -> None:
     started = start_bench(folder, "harsh", "--broker", "pulsar")
-    said = await end(started)
-    assert started.returncode == 0, said
-    assert [word for word in PRINTED if word not in said] == []
+    output = await end(started)
+    assert started.returncode == 0, output
+    assert [word for word in PRINTED if word not in output] == []
 
 
 @pytest.mark.xdist_group("shop")
@@ -99,9 +99,9 @@ async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) ->
     await until_more_orders(shop)
     async with shop.database("product") as product:
         await product.execute(TAKE_ONE)
-    said = await end(started)
-    assert started.returncode == 1, said
-    assert "not in balance" in said
+    output = await end(started)
+    assert started.returncode == 1, output
+    assert "not in balance" in output
 
 
 @pytest.mark.long
@@ -109,15 +109,15 @@ async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) ->
 @pytest.mark.parametrize("broker", ["kafka", "pulsar"])
 async def test_kill_9_of_the_broker_in_the_middle_loses_no_order(folder: Path, broker: str) -> None:
     started = start_bench(folder, "none", "--broker", broker, "--kill-broker")
-    said = await end(started)
-    assert started.returncode == 0, said
-    assert "20 accepted" in said
-    assert "in balance" in said
+    output = await end(started)
+    assert started.returncode == 0, output
+    assert "20 accepted" in output
+    assert "in balance" in output
 
 
 async def end(bench: "subprocess.Popen[bytes]") -> str:
-    said, _ = await asyncio.to_thread(bench.communicate)
-    return said.decode()
+    output, _ = await asyncio.to_thread(bench.communicate)
+    return output.decode()
 
 
 async def until_more_orders(shop: Shop) -> None:

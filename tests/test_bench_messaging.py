@@ -33,16 +33,16 @@ def test_it_measures_every_way_on_every_broker(broker: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "complaint"),
     [
         ("--brokers=kafka,rabbit", "rabbit: not one of memory, kafka, pulsar"),
         ("--batches=16,many", "16,many: not numbers from 1, with commas"),
     ],
 )
-def test_what_it_does_not_know_is_named(option: str, said: str) -> None:
+def test_what_it_does_not_know_is_named(option: str, complaint: str) -> None:
     done = run(option)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert complaint in done.stderr
 
 
 class LosesTheFirst(HandWrittenPath):

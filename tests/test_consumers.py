@@ -101,7 +101,7 @@ def test_what_a_handler_reads(handler: Callable[..., None], needs: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("handler", "type_", "needs", "said"),
+    ("handler", "type_", "needs", "expected"),
     [
         (by_name, Stored, {}, []),
         (by_name, StoredAsRead, {}, []),
@@ -112,10 +112,10 @@ def test_what_a_handler_reads(handler: Callable[..., None], needs: dict[str, Any
     ],
 )
 def test_a_consumer_gets_what_it_needs(
-    handler: Callable[..., None], type_: type[Message], needs: dict[str, Any], said: list[str]
+    handler: Callable[..., None], type_: type[Message], needs: dict[str, Any], expected: list[str]
 ) -> None:
     reader = Service(Api("reader", Layer.EXPERIENCE), subscriptions=subscribed(type_, handler, **needs))
-    assert list(unmet_needs({"reader": reader}, {"depot.stored.v1": schema_of(Stored)})) == said
+    assert list(unmet_needs({"reader": reader}, {"depot.stored.v1": schema_of(Stored)})) == expected
 
 
 def test_whoever_still_subscribes_to_what_is_gone_is_named() -> None:

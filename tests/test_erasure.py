@@ -37,9 +37,9 @@ async def test_nothing_personal_is_left_of_who_is_erased(shop: Shop, collector: 
     assert await _tables_with(shop, mark) == set()
     await _sweep(shop)
     assert _files_with(shop, mark) == []
-    said = await _topics(shop)
-    assert str(order_id).encode() in said
-    assert mark.encode() not in said
+    published = await _topics(shop)
+    assert str(order_id).encode() in published
+    assert mark.encode() not in published
     assert [span for span in list(collector.spans) if mark in str(span)] == []
     async with shop.database("order") as connection:
         assert await connection.fetchval("SELECT status FROM orders WHERE id = $1", order_id) == "delivered"

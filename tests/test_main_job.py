@@ -91,14 +91,14 @@ async def check(
     order_id: UUID,
     status: str,
     reason: str | None,
-    said: list[str],
+    expected: list[str],
 ) -> None:
     ended = await customer.wait_until_ended(order_id)
     assert (ended["status"], ended["reason"]) == (status, reason)
     await wait_until_settled(shop, [order_id])
-    found = await messages(shop, order_id, len(said))
-    assert (set(found) == set(said)) if reason == "payment_timed_out" else (sorted(found) == sorted(said))
-    names = {f"process {type_}" for type_ in said}
+    found = await messages(shop, order_id, len(expected))
+    assert (set(found) == set(expected)) if reason == "payment_timed_out" else (sorted(found) == sorted(expected))
+    names = {f"process {type_}" for type_ in expected}
     trace = await collector.trace_with(str(order_id), names)
     assert len(trace) == 1, f"one order is one trace, and this has {len(trace)}"
 

@@ -62,7 +62,7 @@ async def command(shop: Shop, *words: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-async def told(shop: Shop, *words: str) -> Any:
+async def ask_cli(shop: Shop, *words: str) -> Any:
     result = await command(shop, *words, "--json")
     assert (result.returncode, result.stderr) == (0, "")
     return json.loads(result.stdout)
@@ -91,7 +91,7 @@ async def sent_about(shop: Shop, order_id: UUID) -> set[str]:
 
 async def test_a_trace_has_every_message_of_an_order_after_its_cause(shop: Shop) -> None:
     order_id = await bought(shop)
-    found = await told(shop, "messages", "trace", str(order_id))
+    found = await ask_cli(shop, "messages", "trace", str(order_id))
     types = {it["id"]: it["type"] for it in found}
     places = {id: place for place, id in enumerate(types)}
     assert places.keys() == await sent_about(shop, order_id)
@@ -110,7 +110,7 @@ async def test_nobody_is_behind_at_rest(shop: Shop) -> None:
     await bought(shop)
     async with asyncio.timeout(60):
         while True:
-            found = await told(shop, "lag")
+            found = await ask_cli(shop, "lag")
             assert found.keys() == set(shop.services)
             assert found["order"]["topics"].keys() >= {"payment.events", "product.events", "shipping.events"}
             behind = {topic: count for it in found.values() for topic, count in it["topics"].items() if count}

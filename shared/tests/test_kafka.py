@@ -57,7 +57,7 @@ async def prepare(broker: KafkaBroker, topic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("partitions", "config", "said"),
+    ("partitions", "config", "refusal"),
     [
         (4, {}, None),
         (6, {}, "partitions 6, not 4"),
@@ -66,18 +66,18 @@ async def prepare(broker: KafkaBroker, topic: str) -> None:
     ],
 )
 async def test_a_topic_that_is_there_is_taken_as_it_should_be_and_refused_otherwise(
-    kafka: Kafka, broker: KafkaBroker, topic: str, partitions: int, config: dict[str, str], said: str | None
+    kafka: Kafka, broker: KafkaBroker, topic: str, partitions: int, config: dict[str, str], refusal: str | None
 ) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
     await admin.start()
     await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=CONFIG | config)])
     await admin.close()
-    if said is None:
+    if refusal is None:
         return await prepare(broker, topic)
     with pytest.raises(TopicMismatch) as refused:
         await prepare(broker, topic)
     assert topic in str(refused.value)
-    assert said in str(refused.value)
+    assert refusal in str(refused.value)
 
 
 async def test_a_topic_is_made_as_the_next_process_wants_it(kafka: Kafka, broker: KafkaBroker, topic: str) -> None:

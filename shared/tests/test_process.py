@@ -29,8 +29,8 @@ from local.kafka import Kafka
 
 async def last_words(folder: Path, *module: str, **settings: str) -> tuple[int | None, list[str]]:
     async with running(folder, *module, **settings) as it:
-        said, _ = await asyncio.wait_for(it.process.communicate(), 30)
-    return it.process.returncode, said.decode().splitlines()
+        output, _ = await asyncio.wait_for(it.process.communicate(), 30)
+    return it.process.returncode, output.decode().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ async def test_a_stopped_service_can_be_set_back_and_nothing_happens_twice(kafka
         assert (code, line.startswith("run: ledger is where it was: the group has members")) == (1, True)
         await ledger.stop()
     code, (line,) = await last_words(tmp_path, *back, **settings)
-    said = "run: ledger will receive the messages from 2026-01-01T00:00:00+00:00 on again."
-    assert (code, line) == (0, f"{said} Those that its database has in the inbox change nothing.")
+    output = "run: ledger will receive the messages from 2026-01-01T00:00:00+00:00 on again."
+    assert (code, line) == (0, f"{output} Those that its database has in the inbox change nothing.")
     assert (await broker.lag([Book.topic], "ledger"))[Book.topic] >= 3
     async with running(tmp_path, *RUN, **settings) as ledger:
         await ledger.until("/readyz")

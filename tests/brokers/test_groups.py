@@ -53,8 +53,8 @@ async def test_each_process_whose_consumer_stops_ends_with_0(broker: Subject, co
     process = await asyncio.create_subprocess_exec(
         sys.executable, *words, env=with_path(), stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await process.communicate()
-    assert json.loads(said) == {"0": count}
+    output, _ = await process.communicate()
+    assert json.loads(output) == {"0": count}
 
 
 @needs(MEMBERS)
