@@ -6,10 +6,11 @@ The root conftest starts PostgreSQL once for all workers and gives the superuser
 import asyncio
 import json
 import os
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -226,5 +227,8 @@ async def new_database(name: str) -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port below those that the kernel gives to outgoing connections: one of these may take a free port any time."""
+    while True:
+        port = random.SystemRandom().randint(15_000, 32_000)  # not as a test has seeded it
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
