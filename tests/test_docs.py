@@ -67,6 +67,22 @@ def test_the_glossary_reaches_every_module_of_the_chassis() -> None:
     assert CHASSIS - {it for row in cells for it in re.findall(r"\]\(\.\./([^)]+)\)", row[3])} == set()
 
 
+def test_a_term_of_the_glossary_stands_in_its_file() -> None:
+    """A reader who searches the code for the term of the field finds the file."""
+    rows = re.findall(r"^\| (?!term|---)(.*?) \|.*\| (.*) \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    missing = []
+    for names, links in rows:
+        files = [(ROOT / "docs" / link) for link in re.findall(r"\]\(([^)]+)\)", links)]
+        text = " ".join(_plain(f"{file.name} {file.read_text()}") for file in files)
+        terms = re.split(r", | and ", re.sub(r" \*?\(.*?\)\*?", "", names))
+        missing += [term for term in terms if _plain(term) not in text]
+    assert missing == []
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[-_]", " ", text.lower()).split())
+
+
 def test_a_new_service_finds_the_lines_that_it_has_to_change() -> None:
     (diff,) = re.findall(r"^```diff\n(.*?)^```", (ROOT / "docs/add-a-service.md").read_text(), re.MULTILINE | re.DOTALL)
     hunks = re.split(r"^@@.*@@\n", diff, flags=re.MULTILINE)[1:]

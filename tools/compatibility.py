@@ -1,4 +1,4 @@
-"""Whether a reader of one JSON Schema can read what another one allows, and whether a change of a contract is additive.
+"""Schema compatibility: whether a change of a contract is additive.
 
 Both sides ignore unknown fields. So a change of a contract is additive if
 

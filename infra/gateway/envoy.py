@@ -1,4 +1,4 @@
-"""Envoy's bootstrap configuration: three listeners, and a cluster for each service.
+"""The API gateway: Envoy's bootstrap configuration, with three listeners, and a cluster for each service.
 
 public    the experience API, `/api/v1/…` of the aggregator
 internal  every service under `/<service>/…`, for tokens of staff, operators and services

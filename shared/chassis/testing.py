@@ -1,4 +1,4 @@
-"""A pytest plugin: a service as it runs, on real PostgreSQL and the memory broker.
+"""A pytest plugin for component tests: a service as it runs, on real PostgreSQL and the memory broker.
 
 The root conftest starts PostgreSQL once for all workers and gives the superuser's address in TEST_POSTGRES_URL.
 """

@@ -1,6 +1,7 @@
 """What a broker has acknowledged is delivered, as it was sent and in order per key, whatever happens on the way.
 
-Each test is a sentence, the same for memory, Kafka and Pulsar; `needs` names what a broker must be able to do for it.
+These tests are the conformance suite of the brokers. Each is a sentence, the same for memory, Kafka and Pulsar; `needs`
+names what a broker must be able to do for it.
 """
 
 import asyncio

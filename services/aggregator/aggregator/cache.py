@@ -1,4 +1,4 @@
-"""A cache in Valkey. While Valkey is down, every read is a miss, and the log says so once."""
+"""A cache in Valkey (cache-aside). While Valkey is down, every read is a miss, and the log says so once."""
 
 import functools
 import logging

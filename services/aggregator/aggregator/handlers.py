@@ -1,4 +1,7 @@
-"""Message handlers: the read models follow the events of their owners. An event older than the row is ignored."""
+"""Message handlers: the read models follow the events of their owners, each by itself (choreography).
+
+An event older than the row is ignored, by its version (optimistic locking).
+"""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar

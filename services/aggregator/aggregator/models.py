@@ -1,4 +1,4 @@
-"""Tables: the read models of products and orders, in one or two generations, and the rebuilds that make a new one."""
+"""Tables: the read models (CQRS) of products and orders, in one or two generations, and the rebuilds of them."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The saga of an order after checkout: its transitions, and what each sends.
+"""The saga of an order after checkout, a state machine: its transitions, and what each sends.
 
 | status      | fact or trigger                  | sends                              | next        |
 |-------------|----------------------------------|------------------------------------|-------------|

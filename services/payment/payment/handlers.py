@@ -1,4 +1,4 @@
-"""The state machine of a payment: commands add attempts, and the outcomes of attempts send events.
+"""The state machine of a payment, from authorization to refund: commands add attempts, their outcomes send events.
 
 | state           | AuthorizePayment  | CapturePayment        | VoidPayment      | RefundPayment | outcome of attempt  |
 |-----------------|-------------------|-----------------------|------------------|---------------|---------------------|

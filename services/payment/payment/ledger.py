@@ -1,4 +1,4 @@
-"""The ledger: each movement of money is one entry with a debit and a credit account, so that it always balances.
+"""The double-entry ledger: each movement of money is one entry with a debit and a credit account.
 
 | what happened       | debit (to) | credit (from) |
 |---------------------|------------|---------------|

@@ -1,4 +1,4 @@
-"""Sessions and their tokens: signed access tokens, which services verify themselves, and opaque refresh tokens."""
+"""Sessions and their tokens: access tokens (JWT), which services verify themselves, and opaque refresh tokens."""
 
 import hashlib
 import secrets

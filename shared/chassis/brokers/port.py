@@ -1,6 +1,6 @@
 """The port to a message broker: publish with a key, subscribe as a group, order per key, acknowledge after a commit.
 
-This is what services need and what Kafka and Pulsar both do well.
+Each broker has an adapter. The port is what services need and what Kafka and Pulsar both do well.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Who calls: access tokens of people, which the issuer signs, and tokens of the services themselves."""
+"""Who calls, by bearer token: access tokens of people, which the issuer signs, and tokens of services."""
 
 import asyncio
 import time

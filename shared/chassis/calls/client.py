@@ -1,4 +1,4 @@
-"""Calling another service: found by name, within the deadline of the request, with the caller's token and trace."""
+"""Calling another service: found by name, within the request deadline, with the caller's token and trace."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The APIs of the system and their operations: a contract declares `get_order = api.get("/orders/{id}", OrderView)`.
+"""Layered APIs and their operations: a contract declares `get_order = api.get("/orders/{id}", OrderView)`.
 
 The owner serves an operation by a route, its callers call it by name. `make check` holds each declaration against the
 owner's OpenAPI document, so that a renamed route is found without starting anything.

@@ -1,4 +1,4 @@
-"""Which errors of the database pass by themselves: those to wait out, and those to retry at once."""
+"""Transient errors of the database, which pass by themselves, and retryable errors, which a conflict causes."""
 
 import asyncpg
 

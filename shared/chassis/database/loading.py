@@ -1,4 +1,7 @@
-"""Which rows a message or a due row needs, and how they are locked for a whole batch at once."""
+"""Which rows a message or a due row needs, and how they are locked for a whole batch at once (eager loading).
+
+Tables and rows are locked in one order everywhere. This lock order avoids most deadlocks.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

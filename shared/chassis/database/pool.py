@@ -1,4 +1,4 @@
-"""A service's own database: its pool of connections, its transactions, and what follows a commit."""
+"""A service's own database: its connection pool, its transactions, and what follows a commit."""
 
 import asyncio
 import json

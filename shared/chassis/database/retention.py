@@ -1,6 +1,6 @@
-"""Retention: old rows of the inbox, of idempotency keys and of published messages are deleted.
+"""Retention (pruning): old rows of the inbox, of idempotency keys and of published messages are deleted.
 
-Published messages stand in a partition for each day, so that a day goes by dropping a table.
+Published messages are a partitioned history, a partition for each day, so that a day goes by dropping a table.
 """
 
 from datetime import timedelta

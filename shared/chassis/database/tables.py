@@ -1,4 +1,4 @@
-"""Tables as SQLModel classes, rows as plain objects, and the mapping of a table for statements."""
+"""Tables as SQLModel classes, rows as plain objects, and the table mapping for statements (*Data Mapper*)."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -1,8 +1,9 @@
 """The unit of work: one transaction that loads and locks rows, finds what changed, and writes it with its messages.
 
-Rows are SQLModel tables used as plain objects. `lock` loads them in one statement, `get` and `loaded` find them again,
-and at the end all inserts, updates, deletes and outbox rows leave in one statement (`unnest` of arrays). Only this
-module commits. Pattern: Fowler, Patterns of Enterprise Application Architecture, *Unit of Work* and *Identity Map*.
+Rows are SQLModel tables used as plain objects. `lock` (pessimistic locking) loads them in one statement, `get` and
+`loaded` find them again, and at the end all inserts, updates, deletes and outbox rows leave in one statement (`unnest`
+of arrays). Only this module commits. Pattern: Fowler, Patterns of Enterprise Application Architecture, *Unit of Work*
+and *Identity Map*.
 """
 
 from collections.abc import Awaitable, Callable, Iterable

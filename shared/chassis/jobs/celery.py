@@ -1,4 +1,4 @@
-"""Celery: carries wake-ups of tasks through Valkey to a worker, and wakes the periodic tasks.
+"""Celery, the task queue: carries wake-ups of tasks through Valkey to a worker, and wakes the periodic tasks.
 
 Celery's worker runs in a thread and receives names; the tasks run on the event loop of the process, which has one
 database pool and one HTTP client for its life. Nothing is forked, and `worker` is a role like the others.

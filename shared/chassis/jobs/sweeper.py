@@ -1,4 +1,4 @@
-"""The sweeper: finds rows whose deadline has passed, and applies the handler of the deadline to them.
+"""The sweeper, a scheduler: finds rows whose deadline has passed, and applies the handler of the deadline to them.
 
 Deadlines are compared with the database's clock, and checked again under the row's lock.
 """

@@ -1,8 +1,9 @@
 """The consumer: handles messages in batches, each batch in one transaction with its inbox rows.
 
-A batch is acknowledged after the commit. During an outage the consumer waits and then goes on with the same batch. When
-a batch fails, its messages are handled one by one: conflicts are retried, and a message that still fails is poison and
-becomes a dead letter. Later messages of its key wait behind it. Pattern: *Idempotent Receiver* (Hohpe and Woolf).
+A batch is acknowledged after the commit (at-least-once delivery). During an outage the consumer waits and then goes on
+with the same batch. When a batch fails, its messages are handled one by one: conflicts are retried, and a message that
+still fails is a poison message and becomes a dead letter. Later messages of its key wait behind it. Pattern:
+*Idempotent Receiver* (Hohpe and Woolf).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One service with its parts wired together, ready to run in a role."""
+"""One service with its parts wired together, ready to run in a role, from the start to a graceful shutdown."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Logs: one JSON line for each fact, with the service and the trace id."""
+"""Structured logs: one JSON line for each fact, with the service and the trace id."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What a route can ask for in its signature: the unit of work, the runtime, the caller, and the idempotency key."""
+"""What a route can ask for in its signature (dependency injection): unit of work, runtime, caller, idempotency key."""
 
 from typing import Annotated, Any, cast
 
