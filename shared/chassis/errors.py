@@ -47,7 +47,10 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """The token is valid, but its account lacks the role that the operation needs. Ask an operator for the role."""
+    """The token is valid, but lacks the role that the operation needs. Ask an operator for the role.
+
+    An operation about the caller's own account is also refused to a service.
+    """
 
     status, code, detail = 403, "forbidden", "This needs a role that the token does not carry."
 

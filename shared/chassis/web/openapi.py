@@ -177,9 +177,7 @@ def _common_problems(route: RouteContext) -> Iterator[type[Problem]]:
     dependant = route.dependant
     calls = [it.call for it in _dependencies(dependant)]
     if get_caller in calls:
-        yield errors.Unauthenticated
-    if any(isinstance(call, RequiredRole) for call in calls):
-        yield errors.Forbidden
+        yield from (errors.Unauthenticated, errors.Forbidden)  # the latter also where a service calls as a person
     if route.body_field is not None:
         yield from (errors.InvalidJson, errors.BodyTooLarge)
     takes_input = any(it.path_params or it.query_params or it.header_params for it in _dependencies(dependant))
