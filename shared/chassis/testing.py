@@ -86,8 +86,10 @@ class Launched:
         return [message for message in messages if not types or isinstance(message, types)]
 
     async def rows(self, table: type[T]) -> list[T]:
+        """All rows by primary key, so in order of creation where the key is an id of `new_id`."""
+        mapping = mapping_of(table)
         async with self.instance.database.work() as work:
-            records = await work.read(f"SELECT * FROM {mapping_of(table).name}")
+            records = await work.read(f"SELECT * FROM {mapping.name} ORDER BY {', '.join(mapping.key)}")
         return [build_row(table, dict(record)) for record in records]
 
     async def settled(self, seconds: float = 20) -> None:
