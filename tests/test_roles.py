@@ -23,7 +23,7 @@ LETS_IN = {
     get_args(Operator)[1].dependency: {"operator", "service"},
     get_args(ServiceCaller)[1].dependency: {"service"},
 }
-# Routes that ask nobody who they are, and why.
+# Routes that answer without a token, and why.
 OPEN = {
     "GET /livez": "for what keeps the process alive",
     "GET /readyz": "for balancers",

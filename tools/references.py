@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 import contracts
 from chassis.config import Settings
-from chassis.errors import Problem
+from chassis.errors import Problem, problem_types
 from chassis.service import Service, installed
 from chassis.web.docs import problems
 from chassis.web.openapi import audiences_of, document
@@ -66,23 +66,14 @@ def _text(problem: type[Problem]) -> str:
 
 def _owners(problem: type[Problem]) -> Iterator[str]:
     """The services whose contracts have the code; the chassis' problems are of all services."""
-    kinds = [it for it in _all(Problem) if (it.code, it.status) == (problem.code, problem.status)]
+    kinds = [it for it in problem_types() if (it.code, it.status) == (problem.code, problem.status)]
     modules = sorted({it.__module__ for it in kinds})
     for module in modules:
         package, _, name = module.partition(".")
-        yield (
-            "every service"
-            if package == "chassis"
-            else name.removesuffix("_api")
-            if package == "contracts"
-            else package
-        )
-
-
-def _all(kind: type[Problem]) -> Iterator[type[Problem]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _all(below)
+        if package == "contracts":
+            yield name.removesuffix("_api")
+        else:
+            yield "every service" if package == "chassis" else package
 
 
 def settings_page() -> str:

@@ -1,4 +1,4 @@
-"""Configuration: typed settings from the environment: `ORDER_LOG_LEVEL` for one service, `LOG_LEVEL` for all."""
+"""Configuration, as typed settings from the environment: `ORDER_LOG_LEVEL` for one service, `LOG_LEVEL` for all."""
 
 from typing import Any, Literal
 

@@ -3,6 +3,7 @@
 The class docstrings say when a problem occurs and what a client does about it; `docs/errors.md` is made from them.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 TYPES = "/docs/errors#"  # the `type` of a problem is this and its code; a fork may put an absolute address here
@@ -26,6 +27,13 @@ class Problem(Exception):
         if field is not None:
             self.members["errors"] = [{"field": field, "code": self.code, "detail": self.detail}]
         super().__init__(f"{self.code}: {self.detail}")
+
+
+def problem_types(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    """The class of every problem that is imported in this process."""
+    yield base
+    for below in base.__subclasses__():
+        yield from problem_types(below)
 
 
 class InvalidJson(Problem):

@@ -4,7 +4,6 @@ The renderer (Swagger UI) comes from a package, so that the pages work without a
 """
 
 import html
-from collections.abc import Iterator
 from functools import cache, partial
 from importlib.resources import files
 
@@ -13,7 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from chassis.errors import NotFound, Problem
+from chassis.errors import NotFound, Problem, problem_types
 from chassis.service import Service
 from chassis.web.openapi import Audience, audiences_of, document
 
@@ -75,13 +74,7 @@ def _render(audience: Audience, service: Service) -> HTMLResponse:
 
 def problems() -> list[type[Problem]]:
     """Every problem that is imported in this process: one for each code and status, in this order."""
-    return list(dict(sorted({(it.code, it.status): it for it in _below(Problem)}.items())).values())
-
-
-def _below(kind: type[Problem]) -> Iterator[type[Problem]]:
-    yield kind
-    for it in kind.__subclasses__():
-        yield from _below(it)
+    return list(dict(sorted({(it.code, it.status): it for it in problem_types()}.items())).values())
 
 
 def _row(problem: type[Problem]) -> str:
