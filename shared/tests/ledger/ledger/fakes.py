@@ -114,7 +114,8 @@ class FakeUserService(FakeService):
 @asynccontextmanager
 async def serving(*services: FakeService) -> AsyncIterator[None]:
     """Within the block the fake services answer."""
-    servers = [UvicornServer(uvicorn.Config(it, log_config=None, lifespan="off"), asyncio.Event()) for it in services]
+    stop = asyncio.Event()
+    servers = [UvicornServer(uvicorn.Config(it, log_config=None, lifespan="off"), stop) for it in services]
     async with asyncio.TaskGroup() as group:
         for server, it in zip(servers, services, strict=True):
             group.create_task(server.serve(sockets=[it.socket]))
@@ -122,4 +123,5 @@ async def serving(*services: FakeService) -> AsyncIterator[None]:
             await asyncio.sleep(0.01)
         yield
         for server in servers:
-            server.should_exit = server.force_exit = True
+            server.force_exit = True
+        stop.set()
