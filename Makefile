@@ -36,7 +36,7 @@ bench-messaging: $(READY) ## measure what a message costs on each broker, beside
 	@$(BIN)/python -m loadtests.messaging $(ARGS)
 
 test: $(READY) ## run all tests, on real servers that they start themselves: ARGS="services/order -x", LONG=1 for long outages and a million rows
-	@$(BIN)/python -m pytest -n logical $(if $(LONG),,-m "not long") $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(if $(LONG),,-m "not long") $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture, migrations, contracts, generated files, lock: offline
 	@$(BIN)/ruff format --check --quiet

@@ -37,6 +37,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _server.stop()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests wait for a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     if nextitem is None or group_of(nextitem) != group_of(item):

@@ -5,6 +5,7 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -43,14 +44,14 @@ async def test_no_header_makes_a_request_fail_in_the_service(
     launched = await launch(installed()[name], **_secrets(installed()[name]))
     failed = []
     async with launched.client() as client, peers(launched, monkeypatch):
-        for method, path, operation in _operations(launched):
-            if path.endswith("/stream"):
+        for it in _operations(launched):
+            if it.path.endswith("/stream"):
                 continue
             for header, value in HEADERS.items():
-                raw = {"authorization": _token(operation), "idempotency-key": "k"} | JSON | {header.lower(): value}
-                answer = await client.request(method, path, headers=_encoded(raw), content=b"{}")
+                raw = {"authorization": it.token, "idempotency-key": "k"} | JSON | {header.lower(): value}
+                answer = await client.request(it.method, it.path, headers=_encoded(raw), content=b"{}")
                 if answer.status_code == 500:
-                    failed.append(f"{method} {path} with {header} {value[:20]!r}")
+                    failed.append(f"{it.method} {it.path} with {header} {value[:20]!r}")
     assert failed == []
 
 
@@ -59,15 +60,15 @@ async def test_half_a_character_is_refused_with_the_name_of_its_field(name: str,
     launched = await launch(installed()[name], **_secrets(installed()[name]))
     wrong = []
     async with launched.client() as client:
-        for method, path, operation in _operations(launched):
-            for fields in _bodies(launched, operation):
+        for it in _operations(launched):
+            for fields in it.bodies:
                 for field in [*fields, SURROGATE]:
-                    headers = {"authorization": _token(operation), "idempotency-key": "k"} | JSON
+                    headers = {"authorization": it.token, "idempotency-key": "k"} | JSON
                     body = json.dumps({**dict.fromkeys(fields), field: SURROGATE})
-                    answer = await client.request(method, path, headers=headers, content=body)
-                    named = {it["field"].split(".")[-1] for it in answer.json().get("errors", ())}
+                    answer = await client.request(it.method, it.path, headers=headers, content=body)
+                    named = {error["field"].split(".")[-1] for error in answer.json().get("errors", ())}
                     if answer.status_code != 422 or not named & {field if field != SURROGATE else "body", *fields}:
-                        wrong.append(f"{method} {path} {field!r}: {answer.status_code} {named}")
+                        wrong.append(f"{it.method} {it.path} {field!r}: {answer.status_code} {named}")
     assert wrong == []
 
 
@@ -126,30 +127,38 @@ def _encoded(headers: dict[str, str | bytes]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), it if isinstance(it, bytes) else it.encode()) for name, it in headers.items()]
 
 
-def _operations(launched: Launched) -> list[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of each operation, with ids that do not exist."""
+@dataclass
+class _Operation:
+    method: str
+    path: str  # with ids that do not exist
+    token: str
+    bodies: list[list[str]]  # the field names of each body that it takes
+
+
+def _operations(launched: Launched) -> list[_Operation]:
     service = launched.instance.service
     found = []
-    for audience in audiences_of(service):
-        for path, operations in document(service, audience)["paths"].items():
-            for method, operation in operations.items():
-                filled = path
-                for it in operation.get("parameters", ()):
-                    if it["in"] == "path":
-                        filled = filled.replace(f"{{{it['name']}}}", str(new_id()))
-                found.append((method.upper(), filled, operation))
+    for described in (document(service, audience) for audience in audiences_of(service)):
+        schemas = described["components"]["schemas"]
+        for path, operations in described["paths"].items():
+            for method, it in operations.items():
+                bodies = [list(schemas[kind]["properties"]) for kind in _body_kinds(it)]
+                found.append(_Operation(method.upper(), _filled(path, it), _token(it), bodies))
     return found
 
 
-def _bodies(launched: Launched, operation: dict[str, Any]) -> list[list[str]]:
-    """The field names of each body that the operation takes."""
-    service = launched.instance.service
-    schemas = {
-        name: it for a in audiences_of(service) for name, it in document(service, a)["components"]["schemas"].items()
-    }
+def _filled(path: str, operation: dict[str, Any]) -> str:
+    for it in operation.get("parameters", ()):
+        if it["in"] == "path":
+            path = path.replace(f"{{{it['name']}}}", str(new_id()))
+    return path
+
+
+def _body_kinds(operation: dict[str, Any]) -> list[str]:
+    """The names of the schemas that the operation takes as a body."""
     schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    kinds = [it["$ref"].rpartition("/")[2] for it in schema.get("oneOf", schema.get("anyOf", [schema])) if "$ref" in it]
-    return [list(schemas[kind]["properties"]) for kind in kinds]
+    kinds = schema.get("oneOf", schema.get("anyOf", [schema]))
+    return [it["$ref"].rpartition("/")[2] for it in kinds if "$ref" in it]
 
 
 def _token(operation: dict[str, Any]) -> str:

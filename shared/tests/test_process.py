@@ -9,16 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
+import uvicorn
 
 from chassis.brokers.kafka import KafkaBroker
 from chassis.calls.auth import service_token
 from chassis.database import new_id
 from chassis.message import Envelope
+from chassis.process.instance import UvicornServer
 from chassis.testing import SERVICE_KEY, empty_database, free_port
 from ledger.main import service
 from ledger.messages import Book
@@ -128,6 +131,23 @@ async def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) ->
             code, seconds = await ledger.stop()
             assert (await asking).status_code == 201
     assert (code, seconds < 10) == (0, True)
+
+
+async def test_the_body_of_a_response_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    listener, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
+    server = UvicornServer(uvicorn.Config(app, log_config=None, lifespan="off"), stop)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        await until(lambda: bool(server.server_state.connections))
+        (connection,) = server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+        stop.set()
 
 
 async def test_the_role_migrate_ends_by_itself(tmp_path: Path) -> None:

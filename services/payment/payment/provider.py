@@ -63,14 +63,14 @@ _with_retries = stamina.retry(on=(httpx.HTTPError, CallRejected), attempts=5, wa
 
 @_with_retries
 async def list_changes(position: int, runtime: Runtime[PaymentSettings]) -> list[ListedPayment]:
-    """The next page of payments by number of change; empty at the end. Raises httpx.HTTPError or PutOff."""
+    """The next page of payments by number of change; empty at the end. Raises httpx.HTTPError or CallRejected."""
     answer = await _call(runtime, "GET", "/payments", params={"since": position})
     return _list.validate_json(answer.raise_for_status().content)
 
 
 @_with_retries
 async def find_by_reference(reference: str, runtime: Runtime[PaymentSettings]) -> list[ListedPayment]:
-    """The provider's payments for an order. Raises httpx.HTTPError or PutOff."""
+    """The provider's payments for an order. Raises httpx.HTTPError or CallRejected."""
     answer = await _call(runtime, "GET", "/payments", params={"reference": reference})
     return _list.validate_json(answer.raise_for_status().content)
 
