@@ -21,9 +21,9 @@ import asyncpg
 import httpx
 
 from chassis.calls.auth import service_token
+from chassis.process.ports import reserve_port
 from cli.seed import BATCH, products
 from local import NAME
-from local.server import free_port
 
 ENDED = ("delivered", "cancelled")
 RETRYABLE = (409, 429, 500, 502, 503, 504)
@@ -160,7 +160,7 @@ def open_shop(variables: Mapping[str, str], folder: Path | None = None, size: in
     home = folder or Path(tempfile.mkdtemp(prefix="shop-"))
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o711)  # PostgreSQL may run as another user, which has to reach the folder
-    ports = {f"{name}_PORT": str(free_port()) for name in ("PUBLIC", "INTERNAL", "HOOKS")}
+    ports = {f"{name}_PORT": str(reserve_port()) for name in ("PUBLIC", "INTERNAL", "HOOKS")}
     environment = {**os.environ, **ports, **variables}
     command = [sys.executable, "-m", "cli", "run", "--seed", "0"]
     with (home / "run.log").open("wb") as log:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from brokers.proxy import Proxy
+from chassis.process.ports import reserve_port
 from local.kafka import Kafka
 from local.pulsar import Pulsar
-from local.server import free_port
 
 Servers = Callable[[str], tuple[Kafka | Pulsar, Proxy]]  # by the name of the broker
 
@@ -39,10 +39,10 @@ def group_of(item: pytest.Item) -> str:
 
 def new_broker(name: str, folder: Path) -> tuple[Kafka | Pulsar, Proxy]:
     """A server with a second door, for those who come through the proxy: a broker tells its clients where to go."""
-    proxy = Proxy(free_port(), free_port())
+    proxy = Proxy(reserve_port(), reserve_port())
     there, behind = f"127.0.0.1:{proxy.port}", f"127.0.0.1:{proxy.behind}"
     if name == "kafka":
-        kafka = Kafka(folder, free_port(), durable=False)
+        kafka = Kafka(folder, reserve_port(), durable=False)
         kafka.properties = {
             "listeners": f"PLAINTEXT://{kafka.address},CONTROLLER://127.0.0.1:{kafka.controller_port},PROXY://{behind}",
             "advertised.listeners": f"PLAINTEXT://{kafka.address},PROXY://{there}",
@@ -50,7 +50,7 @@ def new_broker(name: str, folder: Path) -> tuple[Kafka | Pulsar, Proxy]:
             "group.min.session.timeout.ms": "500",  # 6 s otherwise
         }
         return kafka, proxy
-    pulsar = Pulsar(folder, free_port(), durable=False)
+    pulsar = Pulsar(folder, reserve_port(), durable=False)
     pulsar.properties = {
         "bindAddresses": f"proxy:pulsar://{behind}",
         "advertisedListeners": f"direct:{pulsar.url},proxy:pulsar://{there}",

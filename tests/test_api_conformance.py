@@ -19,8 +19,9 @@ import pytest
 
 from chassis.brokers.memory import MemoryBroker
 from chassis.database import new_id
+from chassis.process.ports import reserve_port
 from chassis.service import installed
-from chassis.testing import Launch, Launched, free_port
+from chassis.testing import Launch, Launched
 from chassis.web.openapi import audiences_of, document
 from simulators.server import Simulators
 
@@ -52,7 +53,7 @@ def simulators() -> Iterator[Simulators]:
 @pytest.fixture
 async def system(launch: Launch, simulators: Simulators, monkeypatch: pytest.MonkeyPatch) -> System:
     """All services on the memory broker, which call each other, and one order."""
-    ports = {name: free_port() for name in installed()}
+    ports = {name: reserve_port() for name in installed()}
     for name, port in ports.items():
         monkeypatch.setenv(f"{name.upper()}_URL", f"http://127.0.0.1:{port}")
     for service, partner in (("PAYMENT", "PROVIDER"), ("SHIPPING", "CARRIER")):

@@ -16,12 +16,12 @@ from chassis.brokers.kafka import KafkaBroker
 from chassis.brokers.port import Broker
 from chassis.brokers.pulsar import PulsarBroker
 from chassis.message import Envelope
+from chassis.process.ports import reserve_port
 from local.errors import CommandError
 from local.jars import CACHE, exclusive_lock
 from local.java import JavaServer
 from local.kafka import Kafka
 from local.pulsar import Pulsar
-from local.server import free_port
 
 
 def build_aot_cache(kind: type[JavaServer]) -> None:
@@ -41,7 +41,7 @@ def build_aot_cache(kind: type[JavaServer]) -> None:
 
 
 async def _record_start(kind: type[JavaServer], java_options: list[str]) -> None:
-    server = kind(CACHE / f"recording-{kind.name}", free_port(), durable=False, java_options=java_options)
+    server = kind(CACHE / f"recording-{kind.name}", reserve_port(), durable=False, java_options=java_options)
     server.stop_seconds = 120  # the runtime writes its recording when it stops
     server.remove()  # what an interrupted recording has left
     async with server:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from chassis.process.ports import reserve_port
 from local.errors import CommandError
 from local.java import JavaServer
-from local.server import free_port, send_and_receive
+from local.server import send_and_receive
 
 _CLUSTER = "bG9jYWwtb25lLW5vZGUtMQ"  # 16 bytes in base64: one node does not need a random id
 # Sizes for a laptop; the two metadata and session lines halve the idle work and the wait after a crash.
@@ -50,7 +51,7 @@ log.index.size.max.bytes=1048576
 
 @dataclass
 class Kafka(JavaServer):
-    controller_port: int = field(default_factory=free_port)
+    controller_port: int = field(default_factory=reserve_port)
     name: str = "kafka"
 
     lock: ClassVar[Path] = Path(__file__).with_name("kafka.lock")

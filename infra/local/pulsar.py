@@ -10,8 +10,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import ClassVar
 
+from chassis.process.ports import reserve_port
 from local.java import JavaServer
-from local.server import free_port
 
 _OPENED = [
     *("java.base/java.io", "java.base/java.nio", "java.base/java.util.zip"),
@@ -86,8 +86,8 @@ appender.console.layout.pattern=%d{ISO8601} %p %c{1} %m%n
 
 @dataclass
 class Pulsar(JavaServer):
-    web_port: int = field(default_factory=free_port)
-    bookie_port: int = field(default_factory=free_port)
+    web_port: int = field(default_factory=reserve_port)
+    bookie_port: int = field(default_factory=reserve_port)
     name: str = "pulsar"
 
     start_seconds: ClassVar[float] = 90

@@ -9,7 +9,6 @@ A server in a program or a test of its own:
 
 import asyncio
 import os
-import random
 import shutil
 import signal
 import socket
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
+from chassis.process.ports import reserve_port
 from local import NAME
 from local.errors import CommandError
 from local.process import popen_options
@@ -87,7 +87,7 @@ class LocalServer(ABC):
         """A server in a temporary folder that every user can reach (unlike pytest's); `stop` removes the folder."""
         folder = Path(tempfile.mkdtemp(prefix=f"{NAME}-{cls.name}-"))
         folder.chmod(0o711)
-        server = cls(folder, free_port(), durable=False)
+        server = cls(folder, reserve_port(), durable=False)
         server._temporary = True
         return server
 
@@ -176,14 +176,6 @@ def read_tail(log: Path, size: int = 4000) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - size))
         return file.read().decode(errors="replace")
-
-
-def free_port() -> int:
-    """A port without a listener, below the range from which the kernel takes the ports of outgoing connections."""
-    while True:
-        port = random.randint(15_000, 32_000)
-        if is_port_free(port):
-            return port
 
 
 def is_port_free(port: int) -> bool:

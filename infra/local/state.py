@@ -17,9 +17,10 @@ from typing import IO, Any
 
 import psutil
 
+from chassis.process.ports import reserve_port
 from local import NAME
 from local.errors import CommandError
-from local.server import free_port, is_port_free
+from local.server import is_port_free
 
 
 @dataclass
@@ -131,7 +132,7 @@ class LocalState:
         """The port of the last run, or a new one if another program has taken that port meanwhile."""
         ports = self.values.setdefault("ports", {})
         if not is_port_free(ports.get(name, 0)) or name not in ports:
-            ports[name] = free_port()
+            ports[name] = reserve_port()
         return int(ports[name])
 
     def write(self) -> None:

@@ -19,8 +19,8 @@ from joserfc.jwk import OKPKey
 
 import gateway
 from chassis.errors import TYPES
+from chassis.process.ports import reserve_port
 from local.envoy import Envoy
-from local.server import free_port
 from simulators.server import Simulators
 
 from .simulator_client import WebhookReceiver, receiving_webhooks
@@ -64,7 +64,7 @@ class ReceivedRequest:
 class Upstream:
     """A small HTTP server: remembers its requests, and gives the answers set for a path, or an echo."""
 
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=reserve_port)
     seen: list[ReceivedRequest] = field(default_factory=list)
     answers: dict[str, list[Callable[[BaseHTTPRequestHandler], None]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -163,7 +163,7 @@ class RunningGateway:
 
 
 def new_ports() -> gateway.Ports:
-    return gateway.Ports(free_port(), free_port(), free_port(), free_port())
+    return gateway.Ports(reserve_port(), reserve_port(), reserve_port(), reserve_port())
 
 
 @pytest.fixture(scope="module")

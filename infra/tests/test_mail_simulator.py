@@ -9,7 +9,7 @@ import httpx
 import pytest
 from aiosmtplib import SMTP, SMTPDataError, SMTPRecipientsRefused
 
-from local.server import free_port
+from chassis.process.ports import reserve_port
 from simulators.server import Simulators
 
 from .simulator_client import change_settings
@@ -18,7 +18,7 @@ from .simulator_client import change_settings
 @pytest.fixture(scope="module")
 def simulators() -> Iterator[Simulators]:
     server = Simulators.temporary()
-    server.settings = {"SIMULATORS_MAIL_PORT": str(free_port()), "SLOW_SECONDS": "0.3"}
+    server.settings = {"SIMULATORS_MAIL_PORT": str(reserve_port()), "SLOW_SECONDS": "0.3"}
     with server:
         yield server
 

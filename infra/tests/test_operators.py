@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 from chassis.brokers.kafka import KafkaBroker
 from chassis.brokers.pulsar import PulsarBroker
 from chassis.database import new_id
+from chassis.process.ports import reserve_port
 from chassis.testing import Launch, Launched
 from cli import _system, app
 from contracts.product import Line, ReserveStock, RestockItems, StockRejected
 from local import state
-from local.server import free_port
 from product.main import service
 
 from .fake_system import running_system
@@ -37,7 +37,7 @@ async def behind_a_gateway(
 ) -> AsyncIterator[Launched]:
     """The commands find a system with these services, of which only product runs."""
     monkeypatch.setattr(_system, "installed_names", lambda: names)
-    urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("user", *names)} | {"product": launched.url}
+    urls = {name: f"http://127.0.0.1:{reserve_port()}" for name in ("user", *names)} | {"product": launched.url}
     async with running_system(service, urls, folder, monkeypatch):
         yield launched
 
@@ -166,7 +166,7 @@ async def test_a_service_that_does_not_answer_is_named_and_the_others_are_shown(
 
 def unreachable_broker(name: str) -> Any:
     """A broker at a port without a listener."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{reserve_port()}"
     return (
         KafkaBroker(address, "product") if name == "kafka" else PulsarBroker(f"pulsar://{address}", f"http://{address}")
     )

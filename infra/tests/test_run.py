@@ -18,9 +18,9 @@ import psutil
 import pytest
 from rich.console import Console
 
+from chassis.process.ports import reserve_port
 from local import run, state
 from local.errors import CommandError
-from local.server import free_port
 from local.system import LocalSystem
 
 from .waiting import wait_for
@@ -33,7 +33,7 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.chmod(0o711)
     monkeypatch.chdir(folder)
     for listener in ("PUBLIC", "INTERNAL", "HOOKS"):
-        monkeypatch.setenv(f"{listener}_PORT", str(free_port()))
+        monkeypatch.setenv(f"{listener}_PORT", str(reserve_port()))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

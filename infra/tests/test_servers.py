@@ -9,13 +9,14 @@ import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from chassis.process.ports import reserve_port
 from local import jars
 from local.envoy import Envoy
 from local.errors import CommandError
 from local.jars import Jar, fetch_jars, read_lock
 from local.kafka import Kafka
 from local.postgres import Postgres
-from local.server import free_port, send_and_receive
+from local.server import send_and_receive
 from local.valkey import Valkey
 
 
@@ -98,7 +99,7 @@ def _address(port: int) -> dict[str, object]:
 
 
 def test_envoy_answers_with_a_valid_configuration_and_refuses_another(tmp_path: Path) -> None:
-    admin, port = free_port(), free_port()
+    admin, port = reserve_port(), reserve_port()
     with Envoy(tmp_path, admin, config=_envoy_config(admin, port, 204)):
         assert httpx.get(f"http://127.0.0.1:{port}/anything").status_code == 204
     with pytest.raises(CommandError, match="Envoy refuses"):

@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chassis.process.ports import reserve_port
 from local import supervisor as supervisor_module
 from local.errors import CommandError
-from local.server import LocalServer, free_port
+from local.server import LocalServer
 from local.supervisor import Supervisor
 from local.valkey import Valkey
 
@@ -60,7 +61,7 @@ def lives(pid: int) -> bool:
 
 
 async def test_a_killed_child_is_restarted_on_its_port(tmp_path: Path) -> None:
-    async with supervising(tmp_path, [Valkey(tmp_path / "valkey", free_port())]) as (supervisor, states):
+    async with supervising(tmp_path, [Valkey(tmp_path / "valkey", reserve_port())]) as (supervisor, states):
         await supervisor.wait_until_ready()
         child = supervisor.children[0]
         first, port = child.status.pid, child.status.port
@@ -76,7 +77,7 @@ async def test_a_killed_child_is_restarted_on_its_port(tmp_path: Path) -> None:
 
 
 async def test_pauses_grow_from_crash_to_crash(tmp_path: Path) -> None:
-    script = Script(tmp_path / "it", free_port(), name="it", text="touch UP; sleep 0.3; exit 3")
+    script = Script(tmp_path / "it", reserve_port(), name="it", text="touch UP; sleep 0.3; exit 3")
     async with supervising(tmp_path, [script]) as (supervisor, _):
         child = supervisor.children[0]
         await wait_until(lambda: child.crashes == 1 and child.status.state == "crashed")
@@ -87,7 +88,7 @@ async def test_pauses_grow_from_crash_to_crash(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_never_starts_ends_the_run_with_the_last_line_of_its_log(tmp_path: Path) -> None:
-    script = Script(tmp_path / "it", free_port(), name="it", text="echo no module named cups >&2; exit 3")
+    script = Script(tmp_path / "it", reserve_port(), name="it", text="echo no module named cups >&2; exit 3")
     async with supervising(tmp_path, [script]) as (supervisor, _):
         with pytest.raises(
             CommandError, match=r"it does not start: ended with code 3: no module named cups \(more in .*it.log"
@@ -100,9 +101,9 @@ async def test_all_are_stopped_in_reverse_order_and_in_time_also_a_child_that_ig
 ) -> None:
     assert supervisor_module.STOP_SECONDS < 10
     monkeypatch.setattr(supervisor_module, "STOP_SECONDS", 1.5)
-    first = Script(tmp_path / "a", free_port(), name="first", text="touch UP; exec sleep 60")
+    first = Script(tmp_path / "a", reserve_port(), name="first", text="touch UP; exec sleep 60")
     stubborn = Script(
-        tmp_path / "b", free_port(), name="stubborn", text="trap '' TERM; touch UP; while :; do sleep 1; done"
+        tmp_path / "b", reserve_port(), name="stubborn", text="trap '' TERM; touch UP; while :; do sleep 1; done"
     )
     async with supervising(tmp_path, [first], [stubborn]) as (supervisor, states):
         await supervisor.wait_until_ready()
@@ -128,14 +129,15 @@ _PARENT = """
 import asyncio, sys
 from pathlib import Path
 from local.postgres import Postgres
-from local.server import free_port
+from chassis.process.ports import reserve_port
+
 from local.supervisor import Supervisor
 from local.valkey import Valkey
 
 async def main(folder):
     supervisor = Supervisor(folder / "logs", lambda child: None)
-    supervisor.launch(Postgres(folder / "postgres", free_port(), durable=False))
-    supervisor.launch(Valkey(folder / "valkey", free_port()))
+    supervisor.launch(Postgres(folder / "postgres", reserve_port(), durable=False))
+    supervisor.launch(Valkey(folder / "valkey", reserve_port()))
     await supervisor.wait_until_ready()
     sys.stdout.write(" ".join(str(child.status.pid) for child in supervisor.children) + "\\n")
     sys.stdout.flush()

@@ -15,6 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from chassis.process.ports import reserve_port
 from loadtests.clients import CLIENTS
 from loadtests.messaging.hand_written import ClientPath, HandWrittenPath
 from loadtests.messaging.measure import BenchFailed, Measurement, MessagingBench
@@ -24,7 +25,6 @@ from local.errors import CommandError
 from local.kafka import Kafka
 from local.postgres import Postgres
 from local.pulsar import Pulsar
-from local.server import free_port
 
 PATHS = {"chassis": ChassisPath, "by hand": HandWrittenPath, "client": ClientPath}
 LATENCY_MESSAGES = 200
@@ -79,7 +79,7 @@ def servers() -> Iterator[tuple[Path, Postgres]]:
     with tempfile.TemporaryDirectory(prefix="messaging-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL may run as another user, which has to reach the folder
-        postgres = Postgres(folder / "postgres", free_port())
+        postgres = Postgres(folder / "postgres", reserve_port())
         with postgres:
             yield folder, postgres
 
@@ -87,10 +87,10 @@ def servers() -> Iterator[tuple[Path, Postgres]]:
 @contextmanager
 def broker(name: str, folder: Path, postgres: Postgres) -> Iterator[MessagingBench]:
     if name == "kafka":
-        with Kafka(folder / name, free_port()) as kafka:
+        with Kafka(folder / name, reserve_port()) as kafka:
             yield MessagingBench(postgres, name, kafka, kafka.address, {"kafka_bootstrap_servers": kafka.address})
     elif name == "pulsar":
-        with Pulsar(folder / name, free_port()) as pulsar:
+        with Pulsar(folder / name, reserve_port()) as pulsar:
             settings = {"pulsar_url": pulsar.url, "pulsar_admin_url": pulsar.admin_url}
             yield MessagingBench(postgres, name, pulsar, pulsar.url, settings)
     else:

@@ -11,9 +11,9 @@ from chassis.brokers.memory import MemoryBroker
 from chassis.config import Settings
 from chassis.database import new_id
 from chassis.process.instance import Instance
+from chassis.process.ports import reserve_port
 from chassis.telemetry import tracing
 from loadtests.messaging.service import ParcelHandedOver, service
-from local.server import free_port
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ChassisPath:
             broker=path.broker,
             database_url=path.database_url,
             consumer_batch=path.batch,
-            port=free_port(),
+            port=reserve_port(),
             service_key="a key that no caller uses, of 32 bytes or more",
         )
         self.instance = Instance(service, settings, MemoryBroker() if path.broker == "memory" else None)

@@ -6,11 +6,9 @@ The root conftest starts PostgreSQL once for all workers and gives the superuser
 import asyncio
 import json
 import os
-import random
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -30,6 +28,7 @@ from chassis.database.tables import Table, build_row, mapping_of, new_id
 from chassis.message import Envelope, Message, message_types
 from chassis.process.instance import Instance
 from chassis.process.migrate import migrate
+from chassis.process.ports import reserve_port
 from chassis.service import Service
 
 T = TypeVar("T", bound=Table)
@@ -133,7 +132,7 @@ async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
             url = await empty_database(service)
             values = {"broker": "memory"} | {name.lower(): value for name, value in settings.items()}
             its = service.settings.of(
-                service.name, database_url=url, service_key=SERVICE_KEY, port=port or free_port(), **values
+                service.name, database_url=url, service_key=SERVICE_KEY, port=port or reserve_port(), **values
             )
             return await stack.enter_async_context(launched(Instance(service, its, broker), broker, role))
 
@@ -226,11 +225,3 @@ async def new_database(name: str) -> str:
     await admin.execute(f'CREATE DATABASE "{name}"')
     await admin.close()
     return urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{name}").geturl()
-
-
-def free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections: one of these may take a free port any time."""
-    while True:
-        port = random.SystemRandom().randint(15_000, 32_000)  # not as a test has seeded it
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port

@@ -12,8 +12,9 @@ from chassis.calls import client as calling
 from chassis.calls.client import DEADLINE_HEADER
 from chassis.database import new_id
 from chassis.errors import Problem
+from chassis.process.ports import reserve_port
 from chassis.service import Runtime, Service
-from chassis.testing import Launched, free_port, token
+from chassis.testing import Launched, token
 from ledger.messages import above, api, peer
 from ledger.routes import tries
 
@@ -111,7 +112,7 @@ async def test_what_a_peer_must_mend_is_not_told_further(ledger: Launched, to_pe
 async def test_a_peer_that_is_away_is_unavailable(
     me: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, urls: str
 ) -> None:
-    monkeypatch.setenv("PEER_URL", urls.format(free=free_port()))
+    monkeypatch.setenv("PEER_URL", urls.format(free=reserve_port()))
     answer = await me.get("/accounts/a/through", params={"path": ""})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer.headers["retry-after"] == "1"
@@ -120,7 +121,7 @@ async def test_a_peer_that_is_away_is_unavailable(
 async def test_one_dead_instance_of_several_is_passed_over(
     ledger: Launched, to_peer: Runtime[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PEER_URL", f"http://127.0.0.1:{free_port()},{ledger.url}")
+    monkeypatch.setenv("PEER_URL", f"http://127.0.0.1:{reserve_port()},{ledger.url}")
     for _ in range(4):
         assert (await to_peer.call(GET_HEADERS, id="a"))["host"]
 

@@ -20,8 +20,9 @@ from chassis.database import Schema, Table, UnitOfWork, rows
 from chassis.message import Command, Event, Message
 from chassis.messaging import Subscriptions
 from chassis.process.instance import Instance
+from chassis.process.ports import reserve_port
 from chassis.service import Service
-from chassis.testing import SERVICE_KEY, Launched, empty_database, free_port, launched
+from chassis.testing import SERVICE_KEY, Launched, empty_database, launched
 from ledger.waiting import until
 from tools.consumers import unmet_needs
 from tools.contracts import schema_of
@@ -158,7 +159,7 @@ class System:
         if name not in self._urls:
             self._urls[name] = await empty_database(service)
         settings = service.settings.of(
-            name, database_url=self._urls[name], service_key=SERVICE_KEY, port=free_port(), broker="memory"
+            name, database_url=self._urls[name], service_key=SERVICE_KEY, port=reserve_port(), broker="memory"
         )
         async with launched(Instance(service, settings, self.broker), self.broker) as it:
             yield it

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,7 +24,8 @@ from chassis.calls.auth import service_token
 from chassis.database import new_id
 from chassis.message import Envelope
 from chassis.process.instance import UvicornServer
-from chassis.testing import SERVICE_KEY, empty_database, free_port
+from chassis.process.ports import reserve_port
+from chassis.testing import SERVICE_KEY, empty_database
 from ledger.main import service
 from ledger.messages import Book
 from ledger.process import RUN, running
@@ -91,7 +94,7 @@ async def way_to_the_database(port: int) -> AsyncIterator[None]:
 
 @pytest.mark.xdist_group("kafka")
 async def test_a_service_may_start_before_its_database_and_its_broker(kafka: Kafka, tmp_path: Path) -> None:
-    url, port = urlsplit(await empty_database(service)), free_port()
+    url, port = urlsplit(await empty_database(service)), reserve_port()
     away = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{port}")).geturl()
     kafka.kill()
     async with running(tmp_path, *RUN, DATABASE_URL=away, KAFKA_BOOTSTRAP_SERVERS=kafka.address) as ledger:
@@ -113,7 +116,7 @@ async def test_a_service_may_start_before_its_database_and_its_broker(kafka: Kaf
 
 @pytest.mark.parametrize("role", ["api", "consumer", "relay", "worker", "beat", "all"])
 async def test_every_role_ends_well_on_sigterm_even_while_its_database_is_away(tmp_path: Path, role: str) -> None:
-    url = f"postgresql://ledger:x@127.0.0.1:{free_port()}/ledger"
+    url = f"postgresql://ledger:x@127.0.0.1:{reserve_port()}/ledger"
     async with running(tmp_path, RUN[0], "ledger", role, DATABASE_URL=url, BROKER="memory") as ledger:
         await ledger.until("/livez")
         code, seconds = await ledger.stop()
@@ -150,6 +153,16 @@ async def test_the_body_of_a_response_does_not_wait_for_the_acknowledgement_of_i
         stop.set()
 
 
+def test_a_reserved_port_stays_with_its_server_while_the_server_is_away() -> None:
+    port = reserve_port()
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    other = "import socket; socket.socket().bind(('127.0.0.1', int(input())))"  # as another `reserve_port` does
+    refused = subprocess.run([sys.executable, "-c", other], input=str(port), capture_output=True, text=True)
+    assert "Address already in use" in refused.stderr
+
+
 async def test_the_role_migrate_ends_by_itself(tmp_path: Path) -> None:
     url = await empty_database(service)
     code, _ = await last_words(tmp_path, RUN[0], "ledger", "migrate", DATABASE_URL=url, BROKER="memory")
@@ -170,7 +183,7 @@ async def test_a_topic_that_differs_ends_the_process_with_one_line(kafka: Kafka,
 @pytest.mark.xdist_group("kafka")
 async def test_a_stopped_service_can_be_set_back_and_nothing_happens_twice(kafka: Kafka, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": await empty_database(service), "KAFKA_BOOTSTRAP_SERVERS": kafka.address}
-    broker, account = KafkaBroker(kafka.address, "test"), f"set back {free_port()}"
+    broker, account = KafkaBroker(kafka.address, "test"), f"set back {reserve_port()}"
     back = (RUN[0], "ledger", "rewind", "--to", "2026-01-01T00:00:00Z")
     async with running(tmp_path, *RUN, **settings) as ledger:
         await ledger.until("/readyz")

@@ -20,7 +20,8 @@ from brokers.subject import HISTORY, PROCESSES, Subject, needs
 from chassis.brokers.port import Broker, BrokerSubscription, BrokerUnavailable, StartPosition
 from chassis.message import MAX_MESSAGE_BYTES, Envelope, MessageTooLarge
 from chassis.process.instance import Instance
-from chassis.testing import SERVICE_KEY, Launch, Launched, empty_database, free_port, launched
+from chassis.process.ports import reserve_port
+from chassis.testing import SERVICE_KEY, Launch, Launched, empty_database, launched
 from ledger.between import Between, BetweenSubscription
 from ledger.main import service
 from ledger.messages import Book, Booked, Forgotten
@@ -135,7 +136,7 @@ async def test_a_group_that_is_set_back_gets_its_messages_again_and_they_change_
     url = await empty_database(service)
 
     def another_life() -> AbstractAsyncContextManager[Launched]:
-        settings = service.settings.of("ledger", database_url=url, service_key=SERVICE_KEY, port=free_port())
+        settings = service.settings.of("ledger", database_url=url, service_key=SERVICE_KEY, port=reserve_port())
         connection = broker.connect()
         return launched(Instance(service, settings, connection), cast(Any, connection))
 

@@ -12,7 +12,8 @@ from aggregator import cache
 from aggregator.cache import ValkeyCache
 from aggregator.models import ProductReadModel
 from chassis.database import new_id
-from chassis.testing import Launch, free_port
+from chassis.process.ports import reserve_port
+from chassis.testing import Launch
 from ledger.fakes import problem
 from local.valkey import Valkey
 
@@ -108,7 +109,7 @@ async def test_a_product_is_shown_in_part_when_its_stock_is_unknown(
     if fault == "failing":
         harness.product.answers["GET", "/stock"] = (500, problem(500, "internal"))
     if fault == "down":
-        monkeypatch.setenv("PRODUCT_URL", f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv("PRODUCT_URL", f"http://127.0.0.1:{reserve_port()}")
     shown = await harness.get(f"/products/{event.product_id}")
     assert (shown["name"], shown["available"], shown["partial"]) == ("Tea", None, ["available"])
     harness.product.open.set()

@@ -4,7 +4,7 @@ import pytest
 
 from aggregator.models import OrderReadModel
 from chassis.database import new_id
-from chassis.testing import free_port
+from chassis.process.ports import reserve_port
 from contracts.order import (
     OrderCancelled,
     OrderConfirmed,
@@ -93,7 +93,7 @@ async def test_known_orders_are_shown_while_the_order_service_is_down(
 ) -> None:
     id = new_id()
     await harness.aggregator.send(order_state(OrderPlaced, 1, id))
-    monkeypatch.setenv("ORDER_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ORDER_URL", f"http://127.0.0.1:{reserve_port()}")
     assert (await harness.get(f"/orders/{id}"))["status"] == "placed"
     assert len((await harness.get("/orders"))["items"]) == 1
     for path in (f"/orders/{new_id()}", "/cart"):

@@ -14,7 +14,8 @@ import pytest
 from aggregator.main import service
 from aggregator.models import Generation, GenerationState, OrderReadModel, ProductReadModel, RebuildStage
 from chassis.database import new_id
-from chassis.testing import SERVICE_KEY, empty_database, free_port
+from chassis.process.ports import reserve_port
+from chassis.testing import SERVICE_KEY, empty_database
 from contracts.order import (
     OrderCancelled,
     OrderConfirmed,
@@ -214,7 +215,7 @@ class ConsumerProcess:
 
     async def start(self) -> asyncio.subprocess.Process:
         command = [sys.executable, "-c", "from chassis.process.run import main; main()", "aggregator", "consumer"]
-        environment = self.environment | {"PORT": str(free_port())}
+        environment = self.environment | {"PORT": str(reserve_port())}
         return await asyncio.create_subprocess_exec(*command, env=environment)
 
     async def rebuild(self) -> asyncpg.Record:

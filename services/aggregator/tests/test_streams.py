@@ -19,7 +19,8 @@ from aggregator import streams
 from chassis.brokers.memory import MemoryBroker
 from chassis.database import new_id
 from chassis.process.instance import Instance
-from chassis.testing import Launch, Launched, free_port, token
+from chassis.process.ports import reserve_port
+from chassis.testing import Launch, Launched, token
 from contracts.order import (
     OrderCancelled,
     OrderConfirmed,
@@ -107,7 +108,7 @@ async def streamed(
 @asynccontextmanager
 async def another_api(harness: Harness) -> AsyncIterator[Instance]:
     """A second instance on the same database, in the role `api`."""
-    settings = harness.aggregator.instance.settings.model_copy(update={"port": free_port()})
+    settings = harness.aggregator.instance.settings.model_copy(update={"port": reserve_port()})
     instance = Instance(harness.aggregator.instance.service, settings, MemoryBroker())
     running = asyncio.create_task(instance.run("api"))
     async with httpx.AsyncClient(verify=False) as client:

@@ -13,7 +13,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from chassis.database import new_id
-from chassis.testing import Launch, Launched, free_port
+from chassis.process.ports import reserve_port
+from chassis.testing import Launch, Launched
 from contracts.notification import Notify, Template
 from ledger.fakes import FakeUserService, serving
 from notification.main import service
@@ -41,7 +42,7 @@ class FakeMailServer:
     """A mail server. `refusals` are its replies to a recipient, one per try; then it accepts the message."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = reserve_port()
         self.received: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.refusals: dict[str, list[str]] = defaultdict(list)

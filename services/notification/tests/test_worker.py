@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from chassis.testing import SERVICE_KEY, Launch, Launched, free_port
+from chassis.process.ports import reserve_port
+from chassis.testing import SERVICE_KEY, Launch, Launched
 from contracts.notification import NotificationSent
 from ledger.fakes import FakeUserService
 from ledger.waiting import until
@@ -51,7 +52,7 @@ def start(notification: Launched, users: FakeUserService, mail_server: FakeMailS
 
     @asynccontextmanager
     async def start(role: str = "worker", lease_seconds: float = 1) -> AsyncIterator[Process]:
-        environment = os.environ | variables | {"PORT": str(free_port()), "LEASE_SECONDS": str(lease_seconds)}
+        environment = os.environ | variables | {"PORT": str(reserve_port()), "LEASE_SECONDS": str(lease_seconds)}
         arguments = (sys.executable, "-m", "chassis.process.run", "notification", role)
         process = await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=DEVNULL)
         try:

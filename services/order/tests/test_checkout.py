@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from chassis.database import new_id
+from chassis.process.ports import reserve_port
 from chassis.service import installed
-from chassis.testing import Launch, Launched, free_port
+from chassis.testing import Launch, Launched
 from contracts.product import ReserveStock
 from contracts.user import ReportErasure, UserErased
 from order.main import service
@@ -49,7 +50,7 @@ class Buyer:
 @pytest.fixture
 async def buyer(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Buyer:
     monkeypatch.setenv("CARRIER_WEBHOOK_SECRET", "c2VjcmV0")
-    ports = {name: free_port() for name in ("product", "shipping", "user")}
+    ports = {name: reserve_port() for name in ("product", "shipping", "user")}
     for name, port in ports.items():
         monkeypatch.setenv(f"{name.upper()}_URL", f"http://127.0.0.1:{port}")
     product, shipping, user = [await launch(installed(name)[name], port=port) for name, port in ports.items()]

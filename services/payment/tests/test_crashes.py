@@ -18,7 +18,8 @@ from chassis.database.pool import Database
 from chassis.jobs import Tasks
 from chassis.message import Message
 from chassis.process.instance import Instance
-from chassis.testing import SERVICE_KEY, empty_database, free_port, launched
+from chassis.process.ports import reserve_port
+from chassis.testing import SERVICE_KEY, empty_database, launched
 from payment.main import service
 from payment.models import Payment
 from simulators.server import Simulators
@@ -39,7 +40,7 @@ async def handle(database: Database, *messages: Message) -> None:
 
 
 async def run_until_crash(point: str, values: dict[str, str]) -> None:
-    environment = {"PATH": os.environ["PATH"], **values, "PORT": str(free_port())}
+    environment = {"PATH": os.environ["PATH"], **values, "PORT": str(reserve_port())}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         Path(__file__).with_name("crashing.py"),
@@ -58,7 +59,7 @@ async def test_a_crash_around_a_call_moves_money_once(
     url = await empty_database(service)
     values = {name: str(value) for name, value in settings(outside).items()}
     values |= {"DATABASE_URL": url, "SERVICE_KEY": SERVICE_KEY, "BROKER": "memory"}
-    its = service.settings.of("payment", **{name.lower(): value for name, value in values.items()}, port=free_port())
+    its = service.settings.of("payment", **{name.lower(): value for name, value in values.items()}, port=reserve_port())
     database = Database("payment", its)
     orders: list[UUID] = [new_id() for _ in range(ORDERS)]
     for letter in "ACRV":

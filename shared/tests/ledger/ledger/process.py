@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from chassis.testing import SERVICE_KEY, free_port
+from chassis.process.ports import reserve_port
+from chassis.testing import SERVICE_KEY
 
 HOME = Path(__file__).parent.parent
 RUN = ("chassis.process.run", "ledger", "all")
@@ -60,7 +61,7 @@ async def running(
     known.mkdir(exist_ok=True)
     (known / "METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1\n")
     (known / "entry_points.txt").write_text(f"[services]\nledger = {service}\n")
-    port = settings.setdefault("PORT", str(free_port()))
+    port = settings.setdefault("PORT", str(reserve_port()))
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder}:{HOME}", "SERVICE_KEY": SERVICE_KEY, **settings}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *module, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
