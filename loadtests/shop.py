@@ -24,6 +24,7 @@ from chassis.calls.auth import service_token
 from chassis.process.ports import reserve_port
 from cli.seed import BATCH, products
 from local import NAME
+from local.process import popen_options
 
 ENDED = ("delivered", "cancelled")
 RETRYABLE = (409, 429, 500, 502, 503, 504)
@@ -155,7 +156,7 @@ OpenShop = Callable[..., Shop]
 def open_shop(variables: Mapping[str, str], folder: Path | None = None, size: int = 50) -> Iterator[Shop]:
     """The whole shop as `agora run` starts it, on free ports, with `size` products; stopped at the end.
 
-    Its data is deleted at the end, unless a folder is given.
+    Its data is deleted at the end, unless a folder is given. When this process is killed, the shop stops, too.
     """
     home = folder or Path(tempfile.mkdtemp(prefix="shop-"))
     home.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,8 @@ def open_shop(variables: Mapping[str, str], folder: Path | None = None, size: in
     environment = {**os.environ, **ports, **variables}
     command = [sys.executable, "-m", "cli", "run", "--seed", "0"]
     with (home / "run.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
+        options = popen_options(log, environment, None, signal.SIGTERM)
+        process = subprocess.Popen(command, cwd=home, **options)
     try:
         shop = Shop(home, process)
         _wait_until_ready(shop)

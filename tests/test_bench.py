@@ -38,6 +38,15 @@ subprocess.run([sys.executable, "-c", burn])
 print(flush=True)
 time.sleep(60)
 """
+OPEN_SHOP = """
+import pathlib, sys, time
+from loadtests import shop
+def wait(opened):
+    print(opened.process.pid, flush=True)
+    time.sleep(60)
+shop._wait_until_ready = wait
+with shop.open_shop({"BROKER": "memory"}, pathlib.Path(sys.argv[1])): pass
+"""
 # A cruel world is slower than services wait, which is long otherwise.
 IMPATIENT = {
     "PAYMENT_PROVIDER_TIMEOUT_SECONDS": "2",
@@ -190,3 +199,12 @@ def test_what_a_process_spent_that_has_ended_is_counted() -> None:
         assert psutil.Process(parent.pid).children() == []
         assert Meter({"parent": parent.pid}).seconds()["parent"] >= 0.3
         parent.kill()
+
+
+def test_a_shop_stops_when_the_process_is_killed_that_opened_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", OPEN_SHOP, str(tmp_path)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        shop = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    psutil.wait_procs([shop], timeout=30)
+    assert not shop.is_running()
