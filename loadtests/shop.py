@@ -28,7 +28,7 @@ from local.process import popen_options
 
 ENDED = ("delivered", "cancelled")
 RETRYABLE = (409, 429, 500, 502, 503, 504)
-START_SECONDS, STOP_SECONDS, PATIENCE_SECONDS = 90, 20, 60
+START_SECONDS, STOP_SECONDS, PATIENCE_SECONDS = 180, 20, 60
 
 
 @dataclass

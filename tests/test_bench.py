@@ -24,7 +24,6 @@ from local.postgres import Postgres
 from local.pulsar import Pulsar
 from servers import Servers
 
-pytestmark = pytest.mark.timeout(240)
 in_a_shop_of_its_own = pytest.mark.xdist_group("bench")
 PRINTED = [
     "CPU-ms/order", "cart, not counted", "memory MB", "completed orders/s", "accepted, p50", "confirmed, p50",

@@ -13,7 +13,6 @@ from loadtests.messaging.measure import BenchFailed, MessagingBench
 from loadtests.messaging.service import handled
 from local.postgres import Postgres
 
-pytestmark = pytest.mark.timeout(240)
 PRINTED = ["messages/s", "CPU-ms/1000", "chassis", "by hand", "client", "commit → handler", "relay", "before 500 rows"]
 
 

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from collector import Collector
 from loadtests.shop import Customer, Shop
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest")]
 PASSWORD = "correct horse battery"
 
 

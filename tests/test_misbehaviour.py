@@ -18,7 +18,7 @@ import pytest
 from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
 from loadtests.shop import Customer, Shop
 
-pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("shop"), pytest.mark.usefixtures("left_at_rest")]
 HOME, LOST, NEVER_SENT = "10115", "99599", "99598"
 # The first request about each of these goes wrong: authorize, capture and refund of a card, send of a postcode.
 TROUBLED_CARDS = ("tok_visa", "tok_unavailable", "tok_breaks", "tok_late", "tok_slow")

@@ -6,7 +6,7 @@ from loadtests.audit import wait_until_settled
 from loadtests.shop import OpenShop, Shop
 from storm import storm
 
-pytestmark = [pytest.mark.xdist_group("monolith"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.xdist_group("monolith")
 
 
 @pytest.fixture(scope="module")

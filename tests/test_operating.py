@@ -16,7 +16,7 @@ import pytest
 from loadtests.audit import wait_until_settled
 from loadtests.shop import Shop
 
-pytestmark = [pytest.mark.usefixtures("left_at_rest"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.usefixtures("left_at_rest")
 # Each message with the one that caused it. The checkout causes the first two.
 CAUSED = {
     ("product.reserve_stock.v1", None),

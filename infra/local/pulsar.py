@@ -90,7 +90,6 @@ class Pulsar(JavaServer):
     bookie_port: int = field(default_factory=reserve_port)
     name: str = "pulsar"
 
-    start_seconds: ClassVar[float] = 90
     lock: ClassVar[Path] = Path(__file__).with_name("pulsar.lock")
     jvm: ClassVar[list[str]] = [
         *("-XX:+UseSerialGC", "-Xms96m", "-Xmx160m", "-XX:MaxDirectMemorySize=192m", "-Xss512k"),

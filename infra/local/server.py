@@ -49,7 +49,7 @@ class LocalServer(ABC):
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     death_signal: ClassVar[signal.Signals] = signal.SIGKILL  # sent by the kernel when the parent is gone
-    start_seconds: ClassVar[float] = 30
+    start_seconds: ClassVar[float] = 90  # on a busy machine
     stop_seconds: float = field(default=10, init=False, repr=False)  # after that the process is killed
 
     @abstractmethod

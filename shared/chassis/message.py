@@ -20,6 +20,9 @@ def _whole(value: object) -> object:
 # After a strict integer of an input, as JSON Schema has it: 2 and 2.0 are one number, and neither true nor "2" is one.
 WHOLE_FLOATS = BeforeValidator(_whole)
 
+# The pattern of one line of text: at least one character that is seen, and no control character.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+
 
 class MessageTooLarge(Exception):
     """A message is over the limit of the broker. Raised before anything is written."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from chassis.calls import Api, Layer
-from chassis.message import WHOLE_FLOATS, Command, Event
+from chassis.message import ONE_LINE, WHOLE_FLOATS, Command, Event
 
 api = Api("product", Layer.SYSTEM)
 
@@ -24,9 +24,7 @@ Reserved = Annotated[int, Field(description="Pieces on hand that are reserved fo
 WeightGrams = Annotated[int, Field(description="The weight of one piece in grams.", examples=[500])]
 
 # The same fields where staff writes them: with the limits of an input.
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=ONE_LINE)]
 ProductName = Annotated[Name, Field(description="One line of text.", examples=["Desk lamp"])]
 CategoryName = Annotated[Name, Field(description="The name of one category.", examples=["Lamps"])]
 Description = Annotated[

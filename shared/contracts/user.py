@@ -7,16 +7,14 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from chassis.calls import Api, Layer
-from chassis.message import Command, Event
+from chassis.message import ONE_LINE, Command, Event
 
 api = Api("user", Layer.SYSTEM)
 
 Role = Literal["customer", "staff", "operator"]
 
 # One line of text. Lengths are those of common address forms; a mail address has at most 254 characters: RFC 5321.
-Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE)]
 PersonName = Annotated[Text, Field(description="The full name of a person.", examples=["Ada Lovelace"])]
 Street = Annotated[Text, Field(description="The street with the house number.", examples=["1 Main Street"])]
 City = Annotated[Text, Field(examples=["Berlin"])]
@@ -31,7 +29,10 @@ Country = Annotated[
 Email = Annotated[
     str,
     StringConstraints(
-        strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$"
+        strip_whitespace=True,
+        to_lower=True,
+        max_length=254,
+        pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$",
     ),
     Field(description="A mail address. It is kept in lower case.", examples=["ada@example.org"]),
 ]

@@ -21,7 +21,6 @@ from notification.models import MailState
 
 from .conftest import FakeMailServer, command, mail_of, settings_for
 
-pytestmark = pytest.mark.timeout(180)
 Start = Callable[..., AbstractAsyncContextManager[Process]]
 
 

@@ -51,7 +51,6 @@ async def run_until_crash(point: str, values: dict[str, str]) -> None:
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
 
 
-@pytest.mark.timeout(300)  # eight processes start and end one after the other
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_around_a_call_moves_money_once(
     outside: Simulators, provider: httpx.AsyncClient, point: str

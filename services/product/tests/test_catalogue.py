@@ -113,6 +113,7 @@ BAD_PRODUCTS = {
     "text as price": {"price_cents": "cheap"},
     "no name": {"name": " "},
     "control character": {"name": "a\x00b"},
+    "control character beyond ASCII": {"name": "a\x9fb"},
     "currency": {"currency": "euro"},
     "stock": {"on_hand": -1},
     "unknown field": {"colour": "green"},

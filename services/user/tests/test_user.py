@@ -60,6 +60,7 @@ async def test_a_mail_address_has_one_account_whatever_its_case(user: Launched) 
         ("password", "x" * 129),
         ("name", "  "),
         ("name", "Ada\x00"),
+        ("name", "\x85"),  # a new line, which no screen shows
         ("roles", ["operator"]),
     ],
 )

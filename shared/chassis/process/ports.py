@@ -1,4 +1,4 @@
-"""Ports for servers that a program starts itself, as tests and the local system do."""
+"""Port reservation: ports for servers that a program starts itself, as tests and the local system do."""
 
 import random
 import socket
