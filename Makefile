@@ -8,7 +8,7 @@ TESTED := $(sort $(dir $(wildcard $(PROJECTS:%=%/tests/*.py))))
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo seed reset bench bench-messaging test check fmt generated lock clean
+.PHONY: help setup run demo seed reset bench bench-messaging load test check fmt generated lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -34,6 +34,10 @@ bench: $(READY) ## measure what an order costs, in a system of its own: N=400 C=
 
 bench-messaging: $(READY) ## measure what a message costs on each broker, beside a hand-written path: ARGS="--brokers kafka --backlog 0"
 	@$(BIN)/python -m loadtests.messaging $(ARGS)
+
+load: $(READY) ## put the running system under load and audit it: USERS=50 SPAWN=10 TIME=2m MIX=everyday PROCESSES=1
+	@$(BIN)/python -m loadtests.run_load $(if $(USERS),--users $(USERS)) $(if $(SPAWN),--spawn $(SPAWN)) \
+	    $(if $(TIME),--time $(TIME)) $(if $(MIX),--mix $(MIX)) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
 test: $(READY) ## run all tests, on real servers that they start themselves: ARGS="services/order -x", LONG=1 for long outages and a million rows
 	@$(BIN)/python -m pytest -n auto $(if $(LONG),,-m "not long") $(ARGS)

@@ -26,6 +26,7 @@ from cli.seed import BATCH, products
 from local import NAME
 from local.process import popen_options
 
+HOME = {"name": "Ada", "street": "1 Test Street", "postcode": "10115", "city": "Berlin", "country": "DE"}
 ENDED = ("delivered", "cancelled")
 RETRYABLE = (409, 429, 500, 502, 503, 504)
 START_SECONDS, STOP_SECONDS, PATIENCE_SECONDS = 180, 20, 60
@@ -36,7 +37,6 @@ class Shop:
     """A running shop."""
 
     folder: Path
-    process: subprocess.Popen[bytes]
 
     @property
     def state_folder(self) -> Path:
@@ -92,8 +92,7 @@ class Shop:
             credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
             tokens = (await retry_until_success(lambda: http.post("/tokens", json=credentials))).json()
             http.headers["authorization"] = f"Bearer {tokens['access_token']}"
-            home = {"name": "Ada", "street": "1 Test Street", "postcode": "10115", "city": "Berlin", "country": "DE"}
-            address = await _ok(http.post("/me/addresses", json=home))
+            address = await _ok(http.post("/me/addresses", json=HOME))
             yield Customer(self, http, address["id"])
 
 
@@ -168,8 +167,8 @@ def open_shop(variables: Mapping[str, str], folder: Path | None = None, size: in
         options = popen_options(log, environment, None, signal.SIGTERM)
         process = subprocess.Popen(command, cwd=home, **options)
     try:
-        shop = Shop(home, process)
-        _wait_until_ready(shop)
+        shop = Shop(home)
+        _wait_until_ready(shop, process)
         _seed(shop, size)
         yield shop
     finally:
@@ -179,10 +178,10 @@ def open_shop(variables: Mapping[str, str], folder: Path | None = None, size: in
             shutil.rmtree(home)
 
 
-def _wait_until_ready(shop: Shop) -> None:
+def _wait_until_ready(shop: Shop, process: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        if shop.process.poll() is not None:
+        if process.poll() is not None:
             break
         if (shop.state_folder / "running.json").exists() and shop.running.get("ready_seconds") is not None:
             return

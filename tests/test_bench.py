@@ -40,8 +40,8 @@ time.sleep(60)
 OPEN_SHOP = """
 import pathlib, sys, time
 from loadtests import shop
-def wait(opened):
-    print(opened.process.pid, flush=True)
+def wait(opened, process):
+    print(process.pid, flush=True)
     time.sleep(60)
 shop._wait_until_ready = wait
 with shop.open_shop({"BROKER": "memory"}, pathlib.Path(sys.argv[1])): pass
@@ -103,8 +103,8 @@ def test_an_audit_that_is_red_ends_the_bench_red(monkeypatch: pytest.MonkeyPatch
 @in_a_shop_of_its_own
 async def test_a_piece_that_is_missing_in_the_stock_ends_it_red(folder: Path) -> None:
     started = start_bench(folder, "none")
-    shop = Shop(folder, started)
-    await until_more_orders(shop)
+    shop = Shop(folder)
+    await until_more_orders(shop, started)
     async with shop.database("product") as product:
         await product.execute(TAKE_ONE)
     output = await end(started)
@@ -128,12 +128,12 @@ async def end(bench: "subprocess.Popen[bytes]") -> str:
     return output.decode()
 
 
-async def until_more_orders(shop: Shop) -> None:
+async def until_more_orders(shop: Shop, bench: "subprocess.Popen[bytes]") -> None:
     """Until the bench has begun to place them: what was there before it has looked at already."""
     earlier: int | None = None
     while True:
         await asyncio.sleep(0.1)
-        assert shop.process.poll() is None, await end(shop.process)
+        assert bench.poll() is None, await end(bench)
         with suppress(OSError, KeyError, asyncpg.PostgresError):  # it is starting
             async with shop.database("order") as order:
                 count = await order.fetchval("SELECT count(*) FROM orders")
