@@ -33,7 +33,7 @@ def test_the_lock_is_complete(tree: Path) -> None:
         (
             "services/order/pyproject.toml",
             '"shared"',
-            '"shared", "flask>=3"',
+            '"shared", "django>=5"',
             "services/order/pyproject.toml requires",
         ),
         ("shared/pyproject.toml", '"httpx>=', '"httpx>=9', "shared/pyproject.toml requires httpx>=9"),
