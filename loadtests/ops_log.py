@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ class OpsLog:
         self._file = (folder / f"ops-{worker}.jsonl").open("w", buffering=1)
 
     def write(self, operation: Operation) -> None:
-        self._file.write(json.dumps(asdict(operation), separators=(",", ":")) + "\n")
+        self._file.write(json.dumps(vars(operation), separators=(",", ":")) + "\n")
 
 
 def read_ops_logs(folder: Path) -> Iterator[Operation]:

@@ -19,7 +19,7 @@ def impatient(shopper: Shopper) -> None:
         click = gevent.spawn(shopper.check_out_until_answered, key)
         orders = {shopper.check_out_until_answered(key), click.get()}
     else:
-        with suppress(Unanswered):  # nobody knows whether there is an order now: the next request finds out
+        with suppress(Unanswered):  # there may be an order now: the next request finds out
             orders.add(shopper.check_out(key, hasty=True).order_id)
         orders.add(shopper.check_out_until_answered(key))
     shopper.record("one order per key", began, "ack" if len(orders) == 1 else "fail", order_ids=[*orders])
