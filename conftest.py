@@ -38,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: tests wait for a third of their time."""
+    """One more than cores: while a test waits, another one runs."""
     return (os.cpu_count() or 1) + 1
 
 

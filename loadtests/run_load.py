@@ -24,8 +24,8 @@ from rich.table import Table
 from loadtests.audit import audit_shop, initial_stock_and_orders, wait_until_settled
 from loadtests.load import SETTLE_SECONDS, run_concurrently
 from loadtests.ops_log import read_ops_logs
-from loadtests.plan import FOLDER_VARIABLE, INVALID, MIXES, Account, LoadPlan, World
-from loadtests.shop import HOME, Shop, retry_until_success
+from loadtests.plan import FOLDER_VARIABLE, INVALID, MIXES, LoadPlan, World
+from loadtests.shop import Shop, register, retry_until_success
 from loadtests.verdict import Findings
 from local import state
 from local.errors import CommandError
@@ -89,18 +89,6 @@ async def prepare(
         world = World(await popular_products(http), sale, system.urls["internal"], system.service_key)
     LoadPlan(mix, processes, accounts, world).write(folder)
     return await initial_stock_and_orders(shop)
-
-
-async def register(http: httpx.AsyncClient) -> Account:
-    """A new customer with an address, signed in."""
-    account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada Load"}
-    created = (await retry_until_success(lambda: http.post("/accounts", json=account))).json()
-    credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
-    tokens = (await retry_until_success(lambda: http.post("/tokens", json=credentials))).json()
-    bearer = {"authorization": f"Bearer {tokens['access_token']}"}
-    address = await retry_until_success(lambda: http.post("/me/addresses", json=HOME, headers=bearer))
-    ends = time.time() + tokens["expires_in"]
-    return Account(created["id"], tokens["access_token"], ends, tokens["refresh_token"], address.json()["id"])
 
 
 async def add_sale(staff: httpx.AsyncClient) -> list[str]:

@@ -23,6 +23,7 @@ import httpx
 from chassis.calls.auth import service_token
 from chassis.process.ports import reserve_port
 from cli.seed import BATCH, products
+from loadtests.plan import Account
 from local import NAME
 from local.process import popen_options
 
@@ -87,13 +88,9 @@ class Shop:
     async def customer(self) -> AsyncIterator["Customer"]:
         """A new customer, with an account and an address."""
         async with httpx.AsyncClient(base_url=f"{self.url('public')}/api/v1", timeout=15) as http:
-            account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada Test"}
-            await retry_until_success(lambda: http.post("/accounts", json=account))
-            credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
-            tokens = (await retry_until_success(lambda: http.post("/tokens", json=credentials))).json()
-            http.headers["authorization"] = f"Bearer {tokens['access_token']}"
-            address = await _ok(http.post("/me/addresses", json=HOME))
-            yield Customer(self, http, address["id"])
+            account = await register(http)
+            http.headers["authorization"] = f"Bearer {account.access_token}"
+            yield Customer(self, http, account.address_id)
 
 
 @dataclass
@@ -125,6 +122,18 @@ class Customer:
             assert time.monotonic() < until, f"not ended after {seconds} s: {order}"
             await asyncio.sleep(0.05)
         return dict(order)
+
+
+async def register(http: httpx.AsyncClient) -> Account:
+    """A new customer with an address, signed in."""
+    account = {"email": f"{uuid4().hex}@example.com", "password": uuid4().hex, "name": "Ada Test"}
+    created = (await retry_until_success(lambda: http.post("/accounts", json=account))).json()
+    credentials = {"grant_type": "password", "email": account["email"], "password": account["password"]}
+    tokens = (await retry_until_success(lambda: http.post("/tokens", json=credentials))).json()
+    bearer = {"authorization": f"Bearer {tokens['access_token']}"}
+    address = await retry_until_success(lambda: http.post("/me/addresses", json=HOME, headers=bearer))
+    ends = time.time() + tokens["expires_in"]
+    return Account(created["id"], tokens["access_token"], ends, tokens["refresh_token"], address.json()["id"])
 
 
 async def retry_until_success(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,15 +120,13 @@ class Shopper:
     def check_out_until_answered(self, key: str, card: str = "tok_visa") -> str | None:
         """The id of the order; None when the checkout was refused. Without an answer the request is repeated."""
         until = time.time() + PATIENCE_SECONDS
-        while True:
-            try:
+        while time.time() < until:
+            with suppress(Unanswered):
                 answer = self.check_out(key, card)
                 if answer.code not in TRY_AGAIN:
                     return answer.order_id
-            except Unanswered:
-                if time.time() > until:
-                    raise
             gevent.sleep(RETRY_SECONDS)
+        raise Unanswered(f"checkout {key}")
 
     def wait_for_order(self, order_id: str, *statuses: str) -> Any:
         """The order, once it has one of the statuses or is cancelled."""
